@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test examples fuzz check format bench clean chaos
+.PHONY: FORCE demo lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test examples fuzz check format bench clean chaos
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -118,6 +118,13 @@ test-syftbox: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group syftbox
 	$(BIN)/pytest tests/real -n 2 --dist worksteal
 
+# Over TensorBoard's reader and a real MLflow server, which the tests start. The packages (1 GB) get an environment of their
+# own. Takes two minutes.
+tracking-test: $(STAMP)
+	@$(if $(call stale,.venv-tracking),$(call new_venv,.venv-tracking))
+	$(BIN)/uv pip install --quiet --python .venv-tracking/bin/python $(EXACT) --editable ".[gdrive]" --group dev --group tracking
+	.venv-tracking/bin/python -m pytest tests/tracking
+
 # Runs each example, in an environment of its own: PyTorch from PyPI needs 5 GB on Linux. `UV_TORCH_BACKEND=cpu` installs
 # PyTorch from its own package index instead, without the code for GPUs, which needs less than 1 GB.
 examples: $(STAMP)
@@ -140,4 +147,4 @@ fuzz: $(STAMP)
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 clean:
-	rm -rf $(VENV) .venv-floor .venv-flower .venv-examples .demo .fuzz
+	rm -rf $(VENV) .venv-floor .venv-flower .venv-tracking .venv-examples .demo .fuzz

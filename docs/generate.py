@@ -69,6 +69,8 @@ SETTINGS = {
     "gdrive_api": "the `http://` address of an emulator on this machine that replaces Google Drive",
     "gdrive_timeout": "seconds without a byte after which a request to Google counts as lost and is sent again, from 1 to 600",
     "gdrive_concurrency": "the most requests to Google at the same time, from 2 to 64; at most all but one of them move the content of files",
+    "tracking": "the trackers that get the metrics of the aggregator's runs: `tensorboard`, `mlflow`; separate them by commas in the environment",
+    "tensorboard_folder": "the folder for TensorBoard at the aggregator; by default `tensorboard` in the folder of the app, in `home`",
     "run_config": "the run configuration that the ClientApp sees: `sent`, in which values of the aggregator replace those of the project here, or `own`, only those of the project here",
     "run_config_pins": "values of the run configuration that the aggregator cannot change, in the syntax of Flower, such as `lr=0.01`, or the path of a `.toml` file; they also apply with `own`",
     "run_config_overrides": "values that the aggregator sets in place of those of `[tool.flwr.app.config]`, as with `--run-config`",

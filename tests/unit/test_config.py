@@ -129,6 +129,8 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
             "SYFT_FLWR_LOG_JSON": "1",
             "SYFT_FLWR_KEEP": "on",
             "SYFT_FLWR_DISPLAY": "no",
+            "SYFT_FLWR_TRACKING": "mlflow, tensorboard",
+            "SYFT_FLWR_TENSORBOARD_FOLDER": "~/boards",
             "SYFT_FLWR_ROLE": "client",
             "SYFT_FLWR_WORKER_COMMAND": "docker run -i 'my image' python",
             "SYFT_FLWR_RUN_CONFIG": "own",
@@ -178,6 +180,8 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
         "log_json": True,
         "keep": True,
         "display": False,
+        "tracking": ("mlflow", "tensorboard"),
+        "tensorboard_folder": tmp_path / "boards",
         "worker_command": "docker run -i 'my image' python",
         "run_config": "own",
         "run_config_pins": {"lr": 0.01},
@@ -483,7 +487,8 @@ def test_unknown_key_lists_allowed_keys(tmp_path: Path) -> None:
         load_settings(project, environ={})
 
     assert caught.value.hint == (
-        "Allowed: transport, app_name, aggregator, datasites, msg_timeout, round_timeout, min_replies, grace, strict, nodes."
+        "Allowed: transport, app_name, aggregator, datasites, msg_timeout, round_timeout, min_replies, grace, strict, nodes, "
+        "tracking."
     )
 
 

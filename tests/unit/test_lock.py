@@ -10,6 +10,8 @@ from packaging.utils import canonicalize_name
 
 _ROOT = Path(__file__).parents[2]
 _WORKFLOWS = sorted((_ROOT / ".github" / "workflows").glob("*.yml"))
+#: Extras that are tested in an environment of their own: the packages of MLflow are many.
+_APART = {"mlflow", "tensorboard"}
 #: A line of the lock: one exact release, and at least one hash of its files.
 _LOCKED = re.compile(r"(?P<requirement>[^\\\n]+?) \\\n(?P<hashes>(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")
 
@@ -29,7 +31,12 @@ def locked() -> dict[str, list[Requirement]]:
 def _wanted() -> list[Requirement]:
     """Return the requirements of this package, of its extras, of what builds it, and of the groups in the lock."""
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = [entry for extra in project["project"]["optional-dependencies"].values() for entry in extra]
+    extras = [
+        entry
+        for extra, entries in project["project"]["optional-dependencies"].items()
+        if extra not in _APART
+        for entry in entries
+    ]
     groups, waiting = [], ["locked"]
     while waiting:
         for entry in project["dependency-groups"][waiting.pop()]:

@@ -82,6 +82,8 @@ FIELDS: dict[str, Field] = {
     "log_json": Field(values.parse_boolean, "SYFT_FLWR_LOG_JSON", default=False),
     "keep": Field(values.parse_boolean, "SYFT_FLWR_KEEP", default=False),
     "display": Field(values.parse_boolean, "SYFT_FLWR_DISPLAY", default=True),
+    "tracking": Field(values.parse_trackers, "SYFT_FLWR_TRACKING", (), project=True),
+    "tensorboard_folder": Field(values.parse_path, "SYFT_FLWR_TENSORBOARD_FOLDER"),
     "run_config": Field(values.choice(*values.RUN_CONFIGS), "SYFT_FLWR_RUN_CONFIG", "sent"),
     "run_config_pins": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_PINS", PrivateConfig()),
     "run_config_overrides": Field(

@@ -86,6 +86,10 @@ class Settings:
     keep: bool
     #: Whether an aggregator and a local run show their progress while they run.
     display: bool
+    #: The trackers that get the metrics of an aggregator's runs: ``tensorboard``, ``mlflow``.
+    tracking: tuple[str, ...]
+    #: The folder for TensorBoard, with a folder for each run; by default one beside the records of the app.
+    tensorboard_folder: Path | None
     #: The run configuration that the ClientApp sees: ``sent`` by the aggregator, or only the ``own`` one of the project.
     run_config: str
     #: Values of the run configuration that a data owner sets, and that the aggregator cannot change.

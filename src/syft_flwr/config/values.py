@@ -24,6 +24,7 @@ Parser = Callable[[Any, str], Any]
 ROLES = ("server", "client")
 NODES = ("all", "online")
 RUN_CONFIGS = ("sent", "own")
+TRACKERS = ("tensorboard", "mlflow")
 
 #: The levels of a log, from the most lines to the fewest.
 LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
@@ -54,6 +55,18 @@ def parse_emails(raw: Any, what: str) -> tuple[str, ...]:
     if not isinstance(raw, Iterable) or isinstance(raw, bytes | Mapping):
         raise ConfigError.not_allowed(what, raw, "a list of emails")
     return tuple(normalise_all(raw, what=what))
+
+
+def parse_trackers(raw: Any, what: str) -> tuple[str, ...]:
+    """Return the names of trackers: a list, or a text with commas between them."""
+    names = raw.split(",") if isinstance(raw, str) else raw
+    if not isinstance(names, Iterable) or isinstance(names, bytes | Mapping):
+        raise ConfigError.not_allowed(what, raw, f"a list of {', '.join(TRACKERS)}")
+    found = [name.strip() if isinstance(name, str) else name for name in names]
+    for name in found:
+        if name not in TRACKERS:
+            raise ConfigError.not_allowed(what, name, ", ".join(TRACKERS))
+    return tuple(dict.fromkeys(found))
 
 
 def parse_seconds(raw: Any, what: str) -> float:

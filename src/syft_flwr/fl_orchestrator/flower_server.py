@@ -1,5 +1,6 @@
 """The calls of the aggregator: run a Flower ``ServerApp`` over files, and always end the run."""
 
+import os
 import secrets
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from syft_flwr.config.user_config import UserConfigValue, checked_user_config
 from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.contract_check import require_components, require_context
 from syft_flwr.fl_orchestrator.ended_run import EndedRun
+from syft_flwr.fl_orchestrator.import_path import without_current_folder
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
@@ -25,6 +27,8 @@ from syft_flwr.live.followed_run import FollowedRun, showing
 from syft_flwr.log import logger, quiet_default_sink
 from syft_flwr.runs.outcome import end_of
 from syft_flwr.runs.subscriber import OnEvent
+from syft_flwr.tracking.tracked_run import TrackedRun, tracking
+from syft_flwr.tracking.tracker_packages import require_trackers
 
 #: Called with a run that a signal stops.
 OnStop = Callable[[EndedRun], object]
@@ -87,6 +91,7 @@ def syftbox_flwr_server(
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     settings = client.settings if client else load_settings(project_dir, app_name=app_name)
     is_strict = settings.strict if strict is None else strict
+    require_trackers(settings.tracking, os.environ)
     with quiet_default_sink(), _opened(client, settings, datasites) as participant:
         grid = SyftGrid(app_name, datasites, participant, on_event=on_event, strict=is_strict)
         is_shown = participant.settings.display if display is None else display
@@ -122,9 +127,13 @@ def _federate(
     log_to_console()
     home = participant.app_home(grid.app_name)
     run = FollowedRun(home, grid.app_name, "aggregator", participant.email, participant.clock)
-    # Around the grid, so that the display shows the end of the run, too.
-    with showing(run, is_on=display), grid:
-        ended = _run(server_app, context, config, grid, run, fresh=fresh, on_stop=on_stop)
+    settings, environ = participant.settings, without_current_folder(os.environ)
+    tracked = TrackedRun(
+        settings.tracking, home, grid.app_name, participant.email, settings.tensorboard_folder, environ
+    )
+    # Around the grid, so that the display and the trackers get the end of the run, too.
+    with tracking(tracked), showing(run, is_on=display), grid:
+        ended = _run(server_app, context, config, grid, (run.begin, tracked.begin), fresh=fresh, on_stop=on_stop)
     # The last line, after those about the stop.
     ended.log()
     return ended
@@ -156,7 +165,7 @@ def _run(
     context: Context,
     config: RunConfig,
     grid: SyftGrid,
-    followed: FollowedRun,
+    on_begin: Iterable[Callable[[int], object]],
     *,
     fresh: bool,
     on_stop: OnStop,
@@ -166,7 +175,8 @@ def _run(
     raised: BaseException | None = None
     try:
         grid.set_run(replace(Run.create_empty(run_id), override_config=config.values), overridden=config.overridden)
-        followed.begin(run_id)
+        for begin in on_begin:
+            begin(run_id)
         logger.info("run {} starts ({})", run_id, grid.app_name)
         with grid.following_strategies():
             with_checked_components(server_app, require_components)(grid, context)
@@ -245,6 +255,7 @@ def serve_project(
             hint="Run the client here, or name this email as the aggregator in every participant's project.",
         )
     datasites, app_name = settings.require("datasites"), settings.require("app_name")
+    require_trackers(settings.tracking, os.environ)
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
     with project.loaded_server_app() as server_app, _opened(None, settings, datasites) as participant:
         grid = SyftGrid(app_name, datasites, participant)

@@ -15,11 +15,22 @@ from syft_flwr.config.values import absolute, utf8_path
 from syft_flwr.errors import ConfigError
 from syft_flwr.simulation.stand_in import require_stand_in
 from syft_flwr.text import counted
+from syft_flwr.tracking.tracker_packages import require_trackers
 
 #: One value of the argument ``node_configs``: a dict, a text in the syntax of Flower or the path of a ``.toml`` file.
 NodeConfig = Mapping[str, Any] | str | None
 #: Settings that a simulation takes from the caller's environment. Others describe the caller's real participant.
-_SHARED = ("home", "app_name", "aggregator", "datasites", "run_config_overrides", "strict", "display")
+_SHARED = (
+    "home",
+    "app_name",
+    "aggregator",
+    "datasites",
+    "run_config_overrides",
+    "strict",
+    "display",
+    "tracking",
+    "tensorboard_folder",
+)
 #: Settings for runs, which the simulated participants take from the caller's environment, too.
 OF_RUNS = (
     "encryption",
@@ -69,6 +80,8 @@ class Federation:
     strict: bool = False
     #: Whether the run is shown while it lasts.
     display: bool = True
+    tracking: tuple[str, ...] = ()
+    tensorboard_folder: Path | None = None
 
     @classmethod
     def load(
@@ -97,6 +110,7 @@ class Federation:
             strict=strict,
             display=display,
         )
+        require_trackers(settings.tracking, os.environ)
         _refuse_old_main(Path(settings.require("project_dir")))
         require_stand_in(settings.transport)
         aggregator, datasites = str(_require(settings, "aggregator")), _require(settings, "datasites")
@@ -121,6 +135,8 @@ class Federation:
             run_config_overrides=overrides,
             strict=settings.strict,
             display=settings.display,
+            tracking=settings.tracking,
+            tensorboard_folder=settings.tensorboard_folder,
         )
 
 

@@ -168,6 +168,10 @@ class Sandbox:
             # The supervisor shows the run.
             "display": "false",
         }
+        if seat.role == "server" and self._federation.tracking:
+            settings["tracking"] = ",".join(self._federation.tracking)
+            if self._federation.tensorboard_folder:
+                settings["tensorboard_folder"] = str(self._federation.tensorboard_folder)
         if seat.role == "server" and self._federation.run_config_overrides:
             settings["run_config_overrides"] = self._write_config(
                 "run-config.toml", self._federation.run_config_overrides

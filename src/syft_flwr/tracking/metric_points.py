@@ -1,0 +1,102 @@
+"""The points of a run's metrics, from its record, and the choice of those that a tracker does not have yet."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.metric_row import MetricRow, metric_rows
+from syft_flwr.tracking.metric_keys import item_key, metric_key
+
+#: Digits of a round that is a number. Trackers keep a step in 64 bits.
+_MOST_DIGITS = 15
+#: Numbers that JSON has as texts.
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """The value of one key at one step."""
+
+    key: str
+    step: int
+    time: datetime
+    value: float | str
+
+
+class PointReader:
+    """Turns the entries of one record into points, in order. The step is the round.
+
+    A round that is no number gets the next number after its first point, counted from 1, so a later reader of the same
+    record gives it the same step.
+    """
+
+    def __init__(self) -> None:
+        self._steps: dict[str, int] = {}
+
+    def points(self, entry: RecordEntry) -> Iterator[MetricPoint]:
+        """Yield the points of an entry."""
+        for row in metric_rows(entry):
+            yield from self._points(row)
+
+    def _points(self, row: MetricRow) -> Iterator[MetricPoint]:
+        key, step = metric_key(row.source, row.name, row.data_owner), self._step(row.round)
+        if isinstance(row.value, Sequence) and not isinstance(row.value, str):
+            for number, each in enumerate(row.value):
+                value = _value(each)
+                if value is not None:
+                    yield MetricPoint(item_key(key, number, row.data_owner), step, row.time, value)
+        elif (value := _value(row.value)) is not None:
+            yield MetricPoint(key, step, row.time, value)
+
+    def _step(self, round_name: str) -> int:
+        if round_name.isascii() and round_name.isdecimal() and len(round_name) <= _MOST_DIGITS:
+            return int(round_name)
+        return self._steps.setdefault(round_name, len(self._steps) + 1)
+
+
+def _value(value: Any) -> float | str | None:
+    """Return a number as a float, and another text as it is; None for a value that no metric has."""
+    if isinstance(value, (bool, int, float)):
+        return float(value)
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else None
+
+
+class NewPoints:
+    """Chooses the points that a tracker does not have yet.
+
+    A run that continues after a crash makes the metrics of its earlier rounds again, in another process. These are no new
+    points. A second value that the same process gives a key at a step is one.
+
+    Args:
+        held: returns the number of points that the tracker has for a key, by step. Called once for each key.
+    """
+
+    def __init__(self, held: Callable[[str], Mapping[int, int]]) -> None:
+        self._held = held
+        self._have: dict[str, Counter[int]] = {}
+        self._made: Counter[tuple[str, int]] = Counter()
+        self._process = ""
+
+    def add(self, process: str, point: MetricPoint) -> bool:
+        """Count a point of the record, and return whether it is new.
+
+        Args:
+            process: the process that made it, as in the record.
+            point: the point.
+        """
+        # First, because it may raise.
+        have = self._have.get(point.key)
+        if have is None:
+            have = self._have[point.key] = Counter(self._held(point.key))
+        if process != self._process:
+            self._process = process
+            self._made.clear()
+        self._made[point.key, point.step] += 1
+        if self._made[point.key, point.step] <= have[point.step]:
+            return False
+        have[point.step] += 1
+        return True

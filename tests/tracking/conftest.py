@@ -1,0 +1,45 @@
+"""The places of the trackers: a folder for TensorBoard, and a real MLflow server. Skipped where their packages are missing."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("tensorboardX", reason="make tracking-test installs the packages of the trackers")
+pytest.importorskip("tensorboard", reason="make tracking-test installs the packages of the trackers")
+pytest.importorskip("mlflow.server", reason="make tracking-test installs the packages of the trackers")
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("trackingkit")
+
+from trackingkit.mlflow_server import MlflowServer  # noqa: E402 - after the check
+from trackingkit.places import FolderPlace, Place, ServerPlace  # noqa: E402
+
+
+# Before the first test, so that the server is no process that this test leaves running.
+@pytest.fixture(scope="session", autouse=True)
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """Return a server for the tests that do not stop it."""
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+@pytest.fixture
+def server_place(
+    running_server: MlflowServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> ServerPlace:
+    """Return an experiment of the server for this test alone."""
+    return ServerPlace(running_server.uri, request.node.name, monkeypatch)
+
+
+@pytest.fixture
+def folder_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderPlace:
+    return FolderPlace(tmp_path / "tensorboard", monkeypatch)
+
+
+@pytest.fixture(params=["folder_place", "server_place"], ids=["tensorboard", "mlflow"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Return the place of each tracker in turn."""
+    found: Place = request.getfixturevalue(request.param)
+    return found

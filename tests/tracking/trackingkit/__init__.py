@@ -1,0 +1,1 @@
+"""Runs, records and places for the tests of trackers."""
