@@ -6,6 +6,7 @@ import html
 import re
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,21 @@ def test_hostile_texts_are_inert(home: SyntheticHome) -> None:
     assert "\u202e" not in page
     assert html.escape("</script><svg onload=alert(1)>") in page
     assert not [name for name, _ in PageWords(page).attributes if name.startswith("on")]
+
+
+def test_values_that_look_like_secrets_are_hidden(home: SyntheticHome) -> None:
+    home.serve()
+    start = replace(
+        begun(worker_command="conda run --api-key hunter22222"),
+        run_config={"lr": 0.25, "api-token": "hunter33333", "store": "https://ann:hunter44444@host/x"},
+    )
+    home.record([start, RunEnded("completed")])
+
+    words = words_of(written(home))
+
+    assert "hunter" not in words
+    for text in ("lr 0.25", "api-token ***", "https://***@host/x", "--api-key ***"):
+        assert text in words, text
 
 
 def test_missing_package_names_the_command(home: SyntheticHome, monkeypatch: pytest.MonkeyPatch) -> None:

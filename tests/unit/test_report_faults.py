@@ -1,6 +1,7 @@
 """The report of a run under faults tells the content of the record, and nothing else."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -241,6 +242,31 @@ def test_hostile_values_of_metrics_are_shown_or_left_out(home: SyntheticHome) ->
     words = words_of(page)
     for text in ("nan", "1e+308", "4.941e-324", "[0.1, 0.2]", "</svg><script>", "x" * 500):
         assert text in words, text
+
+
+def test_values_outside_of_rounds_are_in_the_tables_only(home: SyntheticHome) -> None:
+    home.serve()
+    outside = [replace(good(name, number=3), round="") for name in ("x", "y")]
+    asked = [replace(sent(name), round="") for name in ("x", "y")]
+    home.record([begun(), *asked, sent("a"), good("a"), sent("b", number=2), good("b", number=2), *outside])
+
+    page = report(home)
+
+    assert "no round 0.3667" in words_of(page)
+    assert "no round (2) 0.3667" in words_of(page)
+    # The chart ends with the last round.
+    assert 'aria-label="loss, training: 1 data owner over 2 rounds; the latest value is 0.55 in round 2.' in page
+
+
+def test_second_training_of_a_run_keeps_the_values_of_the_first(home: SyntheticHome) -> None:
+    home.serve()
+    trainings = [Metrics(str(number), "train", {"loss": loss}) for loss in (0.5, 0.25) for number in (1, 2)]
+    home.record([begun(), *trainings, trainings[-1], RunEnded("completed")])
+
+    words = words_of(report(home))
+
+    assert "1 0.5 2 0.5 1 (2) 0.25 2 (2) 0.25" in words
+    assert "2 (3)" not in words
 
 
 def test_value_of_any_form_has_a_text() -> None:

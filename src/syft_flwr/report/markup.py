@@ -54,7 +54,7 @@ def table_html(table: Table) -> str:
     told = "; ".join(f"{table.columns[number]}: {text}" for number, text in same.items() if text)
     note = f"<small>In each row, {shown(told)}</small>" if told else ""
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{shown(table.title)}">'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{shown(table.title)}, table">'
         f'<table class="t{sum(number < table.texts for number in kept)}"><caption>{shown(table.title)}{note}</caption>'
         f"<thead><tr>{heads}<tbody>{rows}</table></div>"
     )
@@ -82,4 +82,5 @@ def pairs_html(title: str, pairs: Iterable[tuple[str, str]]) -> str:
 
 def _cells(row: Sequence[str]) -> str:
     first, *rest = row
-    return f"<th>{shown(first)}" + "".join(f"<td>{shown(cell)}" for cell in rest)
+    # A heading without a text would have no meaning.
+    return (f"<th>{shown(first)}" if first else "<td>") + "".join(f"<td>{shown(cell)}" for cell in rest)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from syft_flwr.report.metric_lines import WHOLE, MetricLines, is_number
+from syft_flwr.report.metric_lines import WHOLE, MetricLines
 from syft_flwr.report.svg import draw, values_of
 from syft_flwr.text import counted
 
@@ -32,9 +32,8 @@ def metric_chart(lines: MetricLines, owners: list[str]) -> str:
     layers += [_layer(lines, owner, owners) for owner in sorted(single, key=lambda owner: (not owner, owner))]
     values = [value for owner in drawn for _, value in lines.points(owner)]
     places = lines.places
-    is_numbered = all(is_number(each) for each in lines.rounds)
     x_axis = {"title": "round", "format": "d", "tickMinStep": 1, "tickCount": 6, "grid": False, "labelFlush": True}
-    if not is_numbered:
+    if not lines.is_numbered:
         names = " : ".join(f"datum.value == {int(place)} ? {_quoted(name)}" for name, place in places.items())
         x_axis |= {"labelExpr": f"{names} : ''", "title": None}
     x = {
@@ -115,7 +114,7 @@ def _label(lines: MetricLines, drawn: list[str]) -> str:
     whole = f"{WHOLE} and " if "" in drawn else ""
     several = counted(len([owner for owner in drawn if owner]), "data owner")
     return (
-        f"{lines.title}: {whole}{several} over {counted(len(lines.rounds), 'round')}{last}. The table has all values."
+        f"{lines.title}: {whole}{several} over {counted(len(lines.places), 'round')}{last}. The table has all values."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import Table
 from syft_flwr.report.numbers import drawable, value_text
+from syft_flwr.report.record_details import NO_ROUND, RoundValues
 
 #: Digits of a round that is a number.
 _MOST_DIGITS = 9
@@ -42,7 +43,7 @@ class MetricLines:
     def latest(self) -> tuple[str, str]:
         """Return the latest value with its round: that of the whole run, or of the only data owner; empty without one."""
         owners = [""] if "" in self.values else self.owners if len(self.values) == 1 else []
-        for number in reversed(self.rounds):
+        for number in reversed(self.places):
             for owner in owners:
                 if number in self.values[owner]:
                     return value_text(self.values[owner][number]), number
@@ -51,15 +52,21 @@ class MetricLines:
     def points(self, owner: str) -> list[tuple[float, float]]:
         """Return the values of an owner that a chart can draw, by the place of their round."""
         places = self.places
-        found = [(places[number], drawable(value)) for number, value in self.values[owner].items()]
+        found = [(places[each], drawable(value)) for each, value in self.values[owner].items() if each in places]
         return sorted((place, number) for place, number in found if number is not None)
 
     @property
     def places(self) -> dict[str, float]:
         """Return the place of each round: its number, or its position if a round is no number."""
-        if all(is_number(each) for each in self.rounds):
-            return {each: float(each) for each in self.rounds}
-        return {each: float(position) for position, each in enumerate(self.rounds, 1)}
+        known = [each for each in self.rounds if not each.startswith(NO_ROUND)]
+        if self.is_numbered:
+            return {each: float(each) for each in known}
+        return {each: float(position) for position, each in enumerate(known, 1)}
+
+    @property
+    def is_numbered(self) -> bool:
+        """Return whether each round is a number."""
+        return all(is_number(each) for each in self.rounds if not each.startswith(NO_ROUND))
 
     @property
     def is_drawable(self) -> bool:
@@ -109,13 +116,12 @@ def rounds_of(by_owner: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda each: (0, int(each)) if is_number(each) else (1, 0)))
 
 
-def _left(facts: Facts) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+def _left(facts: Facts) -> dict[tuple[str, str], dict[str, RoundValues]]:
+    found: dict[tuple[str, str], dict[str, RoundValues]] = {}
     for request in facts.requests:
-        details = facts.details.requests.get(request.message)
-        for name, value in (details.metrics if details else {}).items():
+        for name, value in request.metrics.items():
             owners = found.setdefault((request.kind, str(name)), {})
-            owners.setdefault(facts.run.participant, {})[request.round] = value
+            owners.setdefault(facts.run.participant, RoundValues()).put(request.round, value)
     return found
 
 

@@ -11,6 +11,7 @@ from syft_flwr.report.metric_lines import WHOLE, MetricLines, metric_lines_of
 from syft_flwr.report.numbers import value_text
 from syft_flwr.report.timeline import timeline_of
 from syft_flwr.report.timeline_chart import WIDTHS, timeline_chart
+from syft_flwr.runs.secrets_mask import masked_values
 from syft_flwr.text import counted
 
 #: Metrics with a chart, and rows of a timeline that is not folded.
@@ -174,7 +175,9 @@ def _configuration(facts: Facts) -> str:
     found = []
     for title, values in (("Run configuration", facts.details.run_config), ("Settings", facts.history.settings)):
         if values:
-            found.append(pairs_html(title, [(str(name), value_text(value)) for name, value in values.items()]))
+            # Those of an earlier release are not masked in the record.
+            pairs = [(str(name), value_text(value)) for name, value in masked_values(values).items()]
+            found.append(pairs_html(title, pairs))
     if kept := facts.details.kept_keys:
         pairs = [(owner, ", ".join(keys)) for owner, keys in sorted(kept.items())]
         found.append(pairs_html("Keys of the run configuration that a data owner keeps", pairs))

@@ -2,34 +2,47 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from syft_flwr.runs.entry import RecordEntry
-from syft_flwr.runs.events import CONTROL
 from syft_flwr.runs.metric_row import metric_rows
 
 #: Refused files of which the text is kept; the first ones.
 _KEPT_REFUSALS = 1_000
+#: The name of the round of a message that belongs to none.
+NO_ROUND = "no round"
+
+
+class RoundValues(dict[str, Any]):
+    """The values of one metric of one participant by round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: Counter[str] = Counter()
+
+    def put(self, number: str, value: Any) -> None:
+        """Add a value. A second one of a round, as of a second training, gets a name of its own."""
+        base = number or NO_ROUND
+        count = self._counts[base]
+        latest = base if count < 2 else f"{base} ({count})"
+        # A strategy can tell its metrics of a round twice.
+        if not count or not number or self[latest] != value:
+            self._counts[base] += 1
+            self[base if not count else f"{base} ({count + 1})"] = value
 
 
 @dataclass(slots=True)
 class RequestDetails:
-    """The begin and the end of one request, with the parts of its reply."""
+    """The parts of one request and of its reply that the history of a run leaves out."""
 
-    begun: datetime | None = None
-    process: str = ""
-    elapsed: float = 0.0
-    #: Seconds from the begin to the end by the clock of one process; None if they are not known.
-    seconds: float | None = None
     #: Points to the details in the log of the data owner.
     reference: str = ""
-    #: At a data owner: the digest of the request, the number of attempts, the names of the records and the metrics in the reply.
+    #: At a data owner: the digest of the request, the number of attempts, and the names of the records in the reply.
     digest: str = ""
     attempts: int = 0
     records: tuple[str, ...] = ()
-    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +64,8 @@ class RecordDetails:
         self.fingerprints: Mapping[str, Any] = {}
         self.run_config: Mapping[str, Any] = {}
         #: Values by source and name of the metric, then by data owner (empty for the whole run) and round.
-        self.metrics: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-        self.requests: dict[str, RequestDetails] = {}
+        self.metrics: dict[tuple[str, str], dict[str, RoundValues]] = {}
+        self._requests: dict[str, RequestDetails] = {}
         self.refusals: list[RefusedFile] = []
         self.refused = 0
         #: Keys of the run configuration that data owners keep.
@@ -68,8 +81,7 @@ class RecordDetails:
         self._handlers: dict[str, Callable[[RecordEntry], None]] = {
             "run-started": self._begin,
             "run-resumed": self._begin,
-            "request-sent": self._begin_request,
-            "request-received": self._begin_request,
+            "request-received": self._receive_request,
             "request-started": self._start_request,
             "request-ended": self._end_request,
             "reply-released": self._end_request,
@@ -87,7 +99,7 @@ class RecordDetails:
             handler(entry)
         for row in metric_rows(entry):
             owners = self.metrics.setdefault((row.source, row.name), {})
-            owners.setdefault(row.data_owner, {})[row.round] = row.value
+            owners.setdefault(row.data_owner, RoundValues()).put(row.round, row.value)
 
     def _begin(self, entry: RecordEntry) -> None:
         self.has_begin = True
@@ -96,26 +108,30 @@ class RecordDetails:
         self.run_config = mapping_of(entry, "run_config")
         if self._role == "aggregator":
             self.metrics.clear()
-            self.requests.clear()
+            self._requests.clear()
 
-    def _begin_request(self, entry: RecordEntry) -> None:
-        if entry.fields.get("kind") == CONTROL or entry.text("message") in self.requests:
-            return
-        begun = RequestDetails(entry.time, entry.process, entry.elapsed, digest=entry.text("digest"))
-        self.requests[entry.text("message")] = begun
+    def request(self, message: str) -> RequestDetails:
+        """Return the details of a request; empty ones if the record has none."""
+        return self._requests.get(message) or RequestDetails()
+
+    def _request(self, entry: RecordEntry) -> RequestDetails:
+        return self._requests.setdefault(entry.text("message"), RequestDetails())
+
+    def _receive_request(self, entry: RecordEntry) -> None:
+        self._request(entry).digest = entry.text("digest")
 
     def _start_request(self, entry: RecordEntry) -> None:
-        if request := self.requests.get(entry.text("message")):
-            request.attempts = max(request.attempts, entry.number("attempt") or 1)
+        request = self._request(entry)
+        request.attempts = max(request.attempts, entry.number("attempt") or 1)
 
     def _end_request(self, entry: RecordEntry) -> None:
-        request = self.requests.setdefault(entry.text("message"), RequestDetails())
-        if request.seconds is None and request.process == entry.process:
-            request.seconds = max(0.0, entry.elapsed - request.elapsed)
-        request.reference = request.reference or entry.text("reference")
         records = entry.fields.get("records", ())
+        if not records and "reference" not in entry.fields:
+            # A large run has many of these.
+            return
+        request = self._request(entry)
+        request.reference = request.reference or entry.text("reference")
         request.records = tuple(map(str, records)) if isinstance(records, list) else ()
-        request.metrics = mapping_of(entry, "metrics")
 
     def _refuse(self, entry: RecordEntry) -> None:
         self.refused += 1

@@ -89,21 +89,20 @@ def received_table(facts: Facts) -> Table:
     columns = _phase_columns(facts)
     rows = []
     for each in facts.requests:
-        details = facts.details.requests.get(each.message)
-        metrics = details.metrics if details else {}
+        details = facts.details.request(each.message)
         rows.append(
             [
                 clock_text(each.started),
                 each.kind,
                 each.round,
                 _result(each) or "answered",
-                ", ".join(details.records) if details else "",
-                ", ".join(f"{name} {value_text(value)}" for name, value in metrics.items()),
+                ", ".join(details.records),
+                ", ".join(f"{name} {value_text(value)}" for name, value in each.metrics.items()),
                 _bytes(each.bytes_reply),
                 _bytes(each.bytes_request),
                 *_seconds(facts, each, columns),
-                str(details.attempts) if details and details.attempts else "",
-                (details.digest[:_DIGEST] if details else ""),
+                str(details.attempts or ""),
+                details.digest[:_DIGEST],
             ]
         )
     heads = ("Received, UTC", "Kind", "Round", "Result", "Records that left", "Metrics that left", "Bytes that left")
@@ -115,9 +114,8 @@ def failures_table(facts: Facts) -> Table:
     """Return each failed request with its reason and its text."""
     rows = []
     for each in facts.failed:
-        details = facts.details.requests.get(each.message)
         owner = each.peer if facts.is_aggregator else facts.run.participant
-        reference = details.reference if details else ""
+        reference = facts.details.request(each.message).reference
         rows.append([owner, each.kind, each.round, each.reason or "unknown", reference, each.text])
     columns = ("Data owner", "Kind", "Round", "Reason", "Place in the log of the data owner", "Text")
     return Table("Failed requests", columns, rows, texts=9)

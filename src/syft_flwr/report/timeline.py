@@ -114,7 +114,7 @@ def parts_of(request: RecordedRequest, facts: Facts) -> tuple[tuple[Phase, float
     parts = tuple((phase, total) for phase in phases if (total := sum(known.get(key, 0.0) for key in phase.keys)))
     if request.outcome == "answered":
         return parts
-    seconds = facts.details.requests[request.message].seconds if request.message in facts.details.requests else None
+    seconds = request.seconds_total
     if request.has_failed:
         # The phases of a failed request are not all known, so they would be a false account of its time.
         return ((FAILED, seconds if seconds is not None else sum(known.values())),)
