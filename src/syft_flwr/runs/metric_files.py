@@ -23,11 +23,13 @@ from syft_flwr.runs.metric_row import MetricRow, metric_rows
 
 #: Bytes of one file. The last eighth is for the values of the whole run, so that no data owner fills it.
 MAX_SIZE = 29_000_000
+#: json.dumps would make an encoder for each line.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _COLUMNS = ("time", "run", "round", "source", "data_owner", "name", "value")
 #: Bytes at the end of a file that are searched for its last line break.
 _TAIL = 1 << 20
 #: The begin of a formula, for a spreadsheet. Some of them split a line at other signs than a comma.
-_FORMULA = re.compile("(?P<before>(?:^|[,;|\t])\\s*)(?=[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-])")
+_FORMULA = re.compile("(?:^|[,;|\t])\\s*(?=[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-])")
 
 
 def metric_paths(folder: Path, run: int) -> tuple[Path, Path]:
@@ -169,12 +171,12 @@ def _remove_torn_line(fd: int) -> None:
 
 def _json_line(row: MetricRow) -> bytes:
     cells = zip(_COLUMNS, _cells(row), strict=True)
-    return json.dumps(dict(cells), separators=(",", ":")).encode() + b"\n"
+    return _encode(dict(cells)).encode() + b"\n"
 
 
 def _csv_row(row: MetricRow) -> bytes:
-    *cells, value = _cells(row)
-    return _csv_line([*map(_inert, cells), _csv_value(value)])
+    time, run, *texts, value = _cells(row)
+    return _csv_line([time, run, *map(_inert, texts), _csv_value(value)])
 
 
 def _cells(row: MetricRow) -> tuple[Any, ...]:
@@ -199,4 +201,8 @@ def _csv_value(value: Any) -> Any:
 
 def _inert(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula: with an apostrophe before each begin of one."""
-    return _FORMULA.sub(r"\g<before>'", text)
+    return _FORMULA.sub(_with_apostrophe, text)
+
+
+def _with_apostrophe(found: re.Match[str]) -> str:
+    return f"{found[0]}'"
