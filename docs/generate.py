@@ -129,7 +129,7 @@ _RECORD_BOUNDS: tuple[tuple[object, str, str], ...] = (
     (record_file.MAX_SIZE, "bytes", "One record. A larger one is shortened."),
     (record_file.MAX_WARNINGS, "bytes", "The warnings in one record. Each peer has a share; further ones are counted."),
     (retention.KEPT, "", "The age of a record, since its last event. Older ones are deleted."),
-    (retention._MAX_TOTAL, "bytes", "All records of an app and their status files. The oldest are deleted first."),  # noqa: SLF001 - a document of it
+    (retention._MAX_TOTAL, "bytes", "All records of an app, and again all its metrics. The oldest are deleted first."),  # noqa: SLF001 - as above
     (retention._MAX_RECORDS, "records", "All records of an app. The oldest are deleted first."),  # noqa: SLF001 - as above
     (stream._MAX_QUEUED, "events", "Events that wait to be written. Later ones are lost."),  # noqa: SLF001 - as above
     (stream._MAX_WARNINGS, "events", "Warnings that wait to be written, with a share for each peer."),  # noqa: SLF001

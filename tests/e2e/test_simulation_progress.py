@@ -117,6 +117,7 @@ def test_torn_and_foreign_files_change_no_progress(tmp_path: Path) -> None:
     progress = Progress(tmp_path, "aggregator")
     write(tmp_path, "aggregator", [started("aggregator")])
     (tmp_path / "x.aggregator.jsonl").write_text("{}\n")
+    (tmp_path / f"{13:016x}.aggregator.metrics.jsonl").write_text("{}\n")
     with record_path(tmp_path, _RUN, "aggregator").open("ab") as file:
         file.write(b'{"v":1,"n":2')
     (tmp_path / f"{12:016x}.aggregator.jsonl").symlink_to(record_path(tmp_path, _RUN, "aggregator"))

@@ -4,22 +4,37 @@ Such a file never ends the wait. The aggregator logs each one once, and accepts 
 restores a reply that was deleted or overwritten.
 """
 
+import csv
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faultkit.federation import OWNERS, Federation, answer_of, reason_of
+from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reason_of
 from faultkit.forge import Forge, keys_of, repeated_body, signed_again, unsigned, with_other_body
 from faultkit.storage import MemoryStorage
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from waiting import eventually
 
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_USES
+from syft_flwr.runs.metric_files import metric_paths
+from syft_flwr.runs.record import record_path, runs_folder
+from syft_flwr.runs.record_reader import read_entries
 
 OWNER, OTHER = OWNERS
+boasting_app = ClientApp()
+
+
+@boasting_app.query()
+def boast(message: Message, context: Context) -> Message:
+    """Reply with thousands of metrics, some of which have hostile names."""
+    names = ["\u202ecod.exe", "\x1b[2J", "a\r\nb", "=cmd|' /C calc'!A0", "</script>", "x" * 10_000]
+    numbers = [*names, *(f"m{number}" for number in range(10_000))]
+    return Message(RecordDict({"answer": MetricRecord(dict.fromkeys(numbers, 1.5))}), reply_to=message)
 
 
 @dataclass
@@ -59,6 +74,33 @@ def asked(tmp_path: Path, memory: MemoryStorage) -> Iterator[Asked]:
         run = federation.begin_run()
         (message_id,) = federation.push("answer", OWNER)
         yield Asked(federation, Forge(federation, OWNER, run), message_id, answered)
+
+
+def test_hostile_metrics_fill_neither_record_nor_table(
+    tmp_path: Path, memory: MemoryStorage, logged: list[str]
+) -> None:
+    with Federation(tmp_path / "homes", memory, [OWNER], client_app=boasting_app) as federation:
+        federation.start()
+        (reply,) = federation.ask("anything")
+        # The strategy gets them all.
+        assert len(reply.content["answer"]) == 10_006
+        run = federation.grid.run.run_id
+        federation.stop()
+        homes = {role: federation.root / email for role, email in (("datasite", OWNER), ("aggregator", AGGREGATOR))}
+        for role, home in homes.items():
+            runs = runs_folder(home / "apps" / federation.app)
+            found = [
+                each.fields["metrics"]
+                for each in read_entries(record_path(runs, run, role))
+                if each.fields.get("metrics")
+            ]
+            shown = [r"\u202ecod.exe", r"\x1b[2J", "a  b", "=cmd|' /C calc'!A0", "</script>"]
+            assert [list(each) for each in found] == [[*shown, *(f"m{number}" for number in range(95))]]
+        lines, table = metric_paths(runs, run)
+        rows = list(csv.reader(table.read_text().splitlines()))
+        assert [row[-2] for row in rows[1:6]] == [*shown[:3], "'=cmd|' /C calc'!A0", "</script>"]
+        assert len(rows) == 1 + len(lines.read_text().splitlines()) == 101
+    assert not [line for line in logged if line.startswith("ERROR") or "cannot" in line]
 
 
 FORGERIES: dict[str, tuple[Callable[[Asked], bytes], str]] = {

@@ -212,6 +212,7 @@ def test_ids_of_runs_are_completed(tmp_path: Path) -> None:
         for run in (0, 4_000 + number, 5_000 + number):
             record_path(folder, run, "datasite").touch()
             (folder / f"{run:016x}.datasite.status.json").touch()
+            (folder / f"{run + 100:016x}.aggregator.metrics.jsonl").touch()
     environ = {"SYFT_FLWR_HOME": str(home), "SYFTBOX_EMAIL": "do1@x.org", "SYFT_FLWR_MISSPELT": "1"}
 
     assert sorted(complete("syft-flwr runs 4", "bash", **environ).split()) == ["4000", "4001"]
