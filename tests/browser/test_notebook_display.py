@@ -33,7 +33,7 @@ def assert_readable(window: Any, page: Path) -> None:
     window.open(page)
     assert window.run("return document.querySelectorAll('.output td').length") == 7 * 6 * 3
     assert window.faults(OUTPUT) == []
-    assert window.pale(f"{OUTPUT} [style*=border-left]", "borderLeftColor", 3) == []
+    assert window.pale(f"{OUTPUT} [style*=border-left]", "borderLeftColor", 3.0) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -57,4 +57,4 @@ def test_check_of_the_display_finds_pale_colours(window: Any, tmp_path: Path) ->
     window.open(page)
     (fault,) = window.faults(OUTPUT)
     assert "insufficient color contrast of 3.0" in fault
-    assert len(window.pale(f"{OUTPUT} [style*=border-left]", "borderLeftColor", 3)) == 1
+    assert len(window.pale(f"{OUTPUT} [style*=border-left]", "borderLeftColor", 3.0)) == 1

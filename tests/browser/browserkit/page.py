@@ -1,6 +1,7 @@
 """A page in the browser: its width and colour scheme, its requests and messages, its faults, and its keyboard."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ const [selector, done] = arguments;
 axe.run({include: [selector]}, {preload: false, rules: {"target-size": {enabled: true}}})
   .then(found => done(found), error => done({error: String(error)}));
 """
-#: Returns the text of each element of a selector, and the contrast of one of its colours with the background below it.
-_CONTRASTS = """
-const [selector, property] = arguments;
+#: Returns each element of a selector with a colour of less than some contrast with the background below it. For ``text``,
+#: the colour is that of its own texts; other elements are left out.
+_PALE = """
+const [selector, property, least] = arguments;
 const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+const remembered = new Map();
 const rgba = colour => {
-  canvas.clearRect(0, 0, 1, 1);
-  canvas.fillStyle = colour;
-  canvas.fillRect(0, 0, 1, 1);
-  return [...canvas.getImageData(0, 0, 1, 1).data];
+  if (!remembered.has(colour)) {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    remembered.set(colour, [...canvas.getImageData(0, 0, 1, 1).data]);
+  }
+  return remembered.get(colour);
 };
 const light = colour => {
   const parts = rgba(colour).map(x => x / 255).map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
@@ -40,10 +46,16 @@ const below = element => {
   }
   throw new Error("no background below " + element.outerHTML);
 };
-return [...document.querySelectorAll(selector)].filter(each => each.textContent.trim()).map(each => {
-  const [a, b] = [light(getComputedStyle(each)[property]), light(below(each))];
-  return [each.textContent.trim(), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+const isText = each => [...each.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim());
+const found = [...document.querySelectorAll(selector)].filter(each => each.checkVisibility())
+  .filter(each => property !== "text" || isText(each));
+const pale = found.flatMap(each => {
+  const kind = property !== "text" ? property : each instanceof SVGElement ? "fill" : "color";
+  const [a, b] = [light(getComputedStyle(each)[kind]), light(below(each))];
+  const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  return contrast < least ? [`${contrast.toFixed(2)}: ${each.outerHTML.slice(0, 200)}`] : [];
 });
+return [found.length, pale];
 """
 #: Returns the focused element; null if no element has the focus.
 _FOCUSED = """
@@ -94,37 +106,39 @@ class Page:
         found = self.driver.execute_async_script(_RUN_AXE, selector)
         assert "error" not in found, found["error"]
         assert found["passes"], "axe has checked nothing"
-        faults = [(rule, node) for rule in found["violations"] for node in rule["nodes"]]
-        # Axe cannot tell these. A person would have to look, which no test does.
-        faults += [(rule, node) for rule in found["incomplete"] for node in rule["nodes"]]
-        return [
-            f"{rule['id']}: {node['html'][:200]}: {' '.join(node['failureSummary'].split())}" for rule, node in faults
-        ]
+        # Axe cannot tell the contrast of short texts, drawings, and texts that scroll; :meth:`pale` tells it.
+        unknown = [rule for rule in found["incomplete"] if rule["id"] != "color-contrast"]
+        faults = [(rule["id"], node) for rule in (*found["violations"], *unknown) for node in rule["nodes"]]
+        return [f"{rule}: {' '.join(node['failureSummary'].split())}: {node['html'][:200]}" for rule, node in faults]
 
-    def pale(self, selector: str, colour: str, least: float) -> list[str]:
-        """Return the elements of which a ``colour``, such as ``fill``, has a lower contrast than ``least`` with the background.
+    def pale(self, selector: str, colour: str = "text", least: float = 4.5) -> list[str]:
+        """Return the visible elements with a lower contrast than ``least`` between a colour and the background.
 
-        Axe checks the texts of HTML only. It checks neither drawings nor borders.
+        Args:
+            selector: of the elements.
+            colour: a property such as ``borderLeftColor``, or ``text`` for elements with a text of their own.
+            least: the lowest contrast.
         """
-        found = self.run(_CONTRASTS, selector, colour)
-        assert found, f"the page has no {selector}"
-        return [f"{text}: {contrast:.2f}" for text, contrast in found if contrast < least]
+        number, pale = self.run(_PALE, selector, colour, least)
+        assert number, f"the page has no {selector}"
+        return list(pale)
 
     def overflow(self) -> int:
         """Return the number of pixels that the page is wider than its window."""
         root = "const root = document.documentElement;"
         return int(self.run(f"{root} return Math.max(root.scrollWidth, document.body.scrollWidth) - root.clientWidth"))
 
-    def stops(self, most: int = 500) -> list[Any]:
-        """Return the elements that the Tab key reaches, in their order."""
+    def stops(self, most: int = 500) -> Iterator[Any]:
+        """Yield each element that the Tab key reaches, while it has the focus."""
         self.run("document.activeElement.blur(); window.scrollTo(0, 0)")
-        found: list[Any] = []
+        found: set[Any] = set()
         while len(found) < most:
             self.press(Keys.TAB)
             element = self.run(_FOCUSED)
             if element is None or element in found:
-                return found
-            found.append(element)
+                return
+            found.add(element)
+            yield element
         raise AssertionError(f"more than {most} elements take the focus")
 
     def press(self, key: str) -> None:
