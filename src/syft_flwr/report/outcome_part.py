@@ -49,7 +49,7 @@ def tiles(facts: Facts) -> str:
         found.append(("Data owners", f"{len(owners):,}"))
     else:
         sent, received = account.bytes_sent, account.bytes_received
-    found += [("Sent", size(sent)), ("Received", size(received))]
+    found += [("Sent" if facts.is_aggregator else "Bytes that left", size(sent)), ("Received", size(received))]
     if account.warnings:
         found.append(("Warnings", f"{account.warnings:,}"))
     return element(

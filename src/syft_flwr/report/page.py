@@ -43,9 +43,11 @@ def page(facts: Facts) -> str:
 def _header(facts: Facts, parts: list[PagePart]) -> str:
     run, view = facts.run, facts.view
     place = f", local run {run.local}" if run.local else ""
+    aggregator = facts.history.account.aggregator
     known = [
         f"Run {run.id}{place}",
         f"{role_word(run.role)} {run.participant}",
+        f"aggregator {aggregator}" if aggregator and not facts.is_aggregator else "",
         f"started {moment_text(view.started)}" if view.started else "",
         _span(facts),
     ]

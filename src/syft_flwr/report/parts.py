@@ -212,8 +212,14 @@ def _record(facts: Facts) -> str:
         lines.append(element("p", element("strong", shown(text))))
     elif facts.has_record and facts.details.has_begin:
         lines.append(element("p", "The record is complete: no lost event is known."))
-    paths = [("Record", run.paths.record), ("Log", run.paths.log), ("Output", run.paths.output)]
+    named = (
+        ("Record", run.paths.record),
+        ("Metrics, CSV", run.paths.metrics_csv),
+        ("Metrics, JSON Lines", run.paths.metrics_jsonl),
+        ("Log", run.paths.log),
+        ("Output", run.paths.output),
+    )
     lines.append(
-        pairs_html("Files on the machine of the participant", [(name, str(path)) for name, path in paths if path])
+        pairs_html("Files on the machine of the participant", [(name, str(path)) for name, path in named if path])
     )
     return "".join(lines)

@@ -5,6 +5,7 @@ from pathlib import Path
 from recordkit.examining import difference
 from recordkit.expected import Expected, missing
 from recordkit.reading import NO_RUN, assert_agree, assert_sound
+from recordkit.reports import assert_reported
 from recordkit.scene import Fault, Scene, open_scene
 from recordkit.status import has_all, missing_screen
 
@@ -35,6 +36,9 @@ def assert_told(fault: Fault, folder: Path, logged: list[str]) -> None:
     assert fault.no_run or not [entry for entry in outside if entry.event == "request-refused"], told(outside)
     assert_agree(aggregator.of(run), owner.of(run))
     assert_seen(fault, scene)
+    for email, records in zip(scene.sides, (aggregator, owner), strict=True):
+        if entries := records.of(run):
+            assert_reported(scene.settings_of(email), run, records.role, entries)
 
 
 def assert_seen(fault: Fault, scene: Scene) -> None:
