@@ -1,5 +1,6 @@
 """The report of a run under faults tells the content of the record, and nothing else."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -256,6 +257,31 @@ def test_values_outside_of_rounds_are_in_the_tables_only(home: SyntheticHome) ->
     assert "no round (2) 0.3667" in words_of(page)
     # The chart ends with the last round.
     assert 'aria-label="loss, training: 1 data owner over 2 rounds; the latest value is 0.55 in round 2.' in page
+
+
+def test_single_value_has_its_own_number_at_the_axis(home: SyntheticHome) -> None:
+    home.serve()
+    home.record([begun(), Metrics("3", "train", {"loss": 0.5}), RunEnded("completed")])
+
+    page = report(home)
+
+    labels = re.findall(
+        "<text[^>]*>([^<]*)</text>", page[page.index("<svg role") : page.index("</svg>", page.index("<svg role"))]
+    )
+    # One round, and half and one and a half of the value.
+    assert labels.count("3") == 1
+    assert {"0.3", "0.5", "0.7"} < set(labels)
+
+
+def test_rounds_with_names_are_in_their_order(home: SyntheticHome) -> None:
+    home.serve()
+    names = ["warm-up", *(f"phase {number}" for number in range(3_000)), "the very last one"]
+    home.record([begun(), *(Metrics(each, "train", {"loss": 0.5}) for each in names), RunEnded("completed")])
+
+    page = report(home)
+
+    assert ">phase 998</text>" in page
+    assert page.index("<th>warm-up") < page.index("<th>phase 0") < page.index("<th>the very last one")
 
 
 def test_second_training_of_a_run_keeps_the_values_of_the_first(home: SyntheticHome) -> None:

@@ -1,10 +1,12 @@
 """The chart of one metric over the rounds: a line of the whole run, and thin ones of the data owners, or their range."""
 
+import json
+import math
 from typing import Any
 
 from syft_flwr.report.metric_lines import WHOLE, MetricLines
 from syft_flwr.report.svg import draw, values_of
-from syft_flwr.text import counted
+from syft_flwr.text import counted, shortened
 
 #: The size fits on a phone without scaling.
 _WIDTH, _HEIGHT = 320, 168
@@ -14,6 +16,8 @@ RANGE, MIDDLE = "var(--range)", "var(--middle)"
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2, 1, 2, 1, 2], [10, 4])
 #: Points of a line up to which each has a mark.
 _MOST_MARKS = 25
+#: Steps of an axis of rounds, and digits of the largest step.
+_MOST_TICKS, _MOST_DIGITS = 6, 12
 #: Numbers below and above these get an exponent.
 _SMALL, _LARGE = 1e-3, 1e5
 
@@ -31,19 +35,20 @@ def metric_chart(lines: MetricLines, owners: list[str]) -> str:
     single = [owner for owner in drawn if not owner or is_single(owners)]
     layers += [_layer(lines, owner, owners) for owner in sorted(single, key=lambda owner: (not owner, owner))]
     values = [value for owner in drawn for _, value in lines.points(owner)]
-    places = lines.places
-    x_axis = {"title": "round", "format": "d", "tickMinStep": 1, "tickCount": 6, "grid": False, "labelFlush": True}
+    low, high = min(lines.places.values()), max(lines.places.values())
+    x_axis = {"title": "round", "format": "d", "values": _ticks(low, high), "grid": False, "labelFlush": True}
     if not lines.is_numbered:
-        names = " : ".join(f"datum.value == {int(place)} ? {_quoted(name)}" for name, place in places.items())
-        x_axis |= {"labelExpr": f"{names} : ''", "title": None}
-    x = {
-        "field": "x",
-        "type": "quantitative",
-        "scale": {"domain": _domain(list(places.values())), "nice": False},
-        "axis": x_axis,
-    }
+        names = {place: name for name, place in lines.places.items()}
+        labels = " : ".join(f"datum.value == {tick} ? {_quoted(names[tick])}" for tick in _ticks(low, high))
+        x_axis |= {"labelExpr": f"{labels} : ''", "title": None}
+    x_scale = {"domain": _domain(low, high, 0.5), "nice": False}
     y_axis = {"title": None, "tickCount": 4, "domain": False, "ticks": False, **_format(values)}
-    y = {"field": "y", "type": "quantitative", "scale": {"zero": False, "nice": True}, "axis": y_axis}
+    y_scale: dict[str, Any] = {"zero": False, "nice": True}
+    if min(values) == max(values):
+        # Without a range, the labels would be rounded to a false number.
+        y_scale["domain"] = _domain(values[0], values[0], abs(values[0]) / 2 or 1.0)
+    x = {"field": "x", "type": "quantitative", "scale": x_scale, "axis": x_axis}
+    y = {"field": "y", "type": "quantitative", "scale": y_scale, "axis": y_axis}
     chart = {
         "width": _WIDTH,
         "height": _HEIGHT,
@@ -98,9 +103,16 @@ def _layer(lines: MetricLines, owner: str, owners: list[str]) -> dict[str, Any]:
     return {"data": values_of([{"x": x, "y": y} for x, y in points]), "mark": line}
 
 
-def _domain(places: list[float]) -> list[float]:
-    low, high = min(places), max(places)
-    return [low, high] if low < high else [low - 0.5, high + 0.5]
+def _domain(low: float, high: float, room: float) -> list[float]:
+    """Return the ends of an axis; with some room around a single value."""
+    return [low, high] if low < high else [low - room, high + room]
+
+
+def _ticks(low: float, high: float) -> list[int]:
+    """Return some whole numbers between two rounds, with equal steps."""
+    steps = (base * 10**power for power in range(_MOST_DIGITS) for base in (1, 2, 5))
+    step = next(step for step in steps if (high - low) / step <= _MOST_TICKS)
+    return list(range(math.ceil(low / step) * step, int(high) + 1, step))
 
 
 def _format(values: list[float]) -> dict[str, str]:
@@ -119,6 +131,4 @@ def _label(lines: MetricLines, drawn: list[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text[:12])
+    return json.dumps(shortened(text, 12))

@@ -9,10 +9,12 @@ from syft_flwr.report.numbers import span_text
 from syft_flwr.runs.history import RecordedRequest
 from syft_flwr.runs.local_run import INTERRUPTED
 from syft_flwr.runs.peer_view import SILENT
-from syft_flwr.text import counted, size
+from syft_flwr.text import counted, shortened, size
 
 #: Kinds of failures in the first part; the table of failures has all.
 _MOST = 5
+#: Characters of the name of a data owner, and of the text of a failure. The table of failures has all of them.
+_MOST_NAME, _MOST_TEXT = 80, 300
 #: Rounds that a kind of failure names.
 _MOST_ROUNDS = 6
 
@@ -92,8 +94,8 @@ def _failures(facts: Facts) -> str:
         groups[owner, request.kind, request.reason or "unknown"].append(request)
     lines = []
     for (owner, kind, reason), requests in sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST]:
-        head = f"{owner}: {counted(len(requests), f'{kind} request')} failed{_rounds(requests)}, {reason}"
-        lines.append(f"<li><strong>{shown(head)}</strong>{shown(requests[-1].text)}")
+        head = f"{shortened(owner, _MOST_NAME)}: {counted(len(requests), f'{kind} request')} failed{_rounds(requests)}, {reason}"
+        lines.append(f"<li><strong>{shown(head)}</strong>{shown(shortened(requests[-1].text, _MOST_TEXT))}")
     if len(groups) > _MOST:
         lines.append(f"<li>{shown(f'{len(groups) - _MOST:,} more kinds of failures are in the table of failures.')}")
     return element("ul", "".join(lines)) if lines else ""

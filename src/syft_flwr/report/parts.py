@@ -12,11 +12,13 @@ from syft_flwr.report.numbers import value_text
 from syft_flwr.report.timeline import timeline_of
 from syft_flwr.report.timeline_chart import WIDTHS, timeline_chart
 from syft_flwr.runs.secrets_mask import masked_values
-from syft_flwr.text import counted
+from syft_flwr.text import counted, shortened
 
 #: Metrics with a chart, and rows of a timeline that is not folded.
 _MOST_CHARTS = 12
 _MOST_ROWS = 24
+#: Characters of the name of a data owner above its tables, which have all of them.
+_MOST_NAME = 80
 _PLACES = {
     "queue": "too many came at once",
     "record": "the file could not be written",
@@ -154,7 +156,8 @@ def _requests(facts: Facts) -> str:
     for owner, table in tables.request_tables(facts):
         by_owner[owner].append(table_html(table))
     folds = "".join(
-        folded(f"{owner}: {counted(counts[owner], 'request')}", "".join(parts)) for owner, parts in by_owner.items()
+        folded(f"{shortened(owner, _MOST_NAME)}: {counted(counts[owner], 'request')}", "".join(parts))
+        for owner, parts in by_owner.items()
     )
     return rounds + folds
 

@@ -18,7 +18,7 @@ _LEAST, _LEAST_PART = 2.0, 0.2
 #: Units of the axis, with their seconds.
 _UNITS = (("hours", 3_600), ("minutes", 60), ("seconds", 1))
 #: Pixels of one character of a name.
-_CHARACTER = 6.3
+_CHARACTER = 7.2
 _SOFT = {"fill": "var(--soft)", "fontSize": 11}
 
 
