@@ -15,6 +15,9 @@ pytest.register_assert_rewrite("trackingkit")
 
 from trackingkit.mlflow_server import MlflowServer  # noqa: E402 - after the check
 from trackingkit.places import FolderPlace, Place, ServerPlace  # noqa: E402
+from waiting import PATIENCE  # noqa: E402
+
+from syft_flwr.tracking import tracker_process  # noqa: E402
 
 
 # Before the first test, so that the server is no process that this test leaves running.
@@ -23,6 +26,13 @@ def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowS
     """Return a server for the tests that do not stop it."""
     with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a tracker have more time at the end of a run: a busy machine must not fail a test of its content."""
+    monkeypatch.setattr(tracker_process, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(tracker_process, "LITTLE_PATIENCE", {})
 
 
 @pytest.fixture

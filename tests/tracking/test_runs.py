@@ -1,14 +1,27 @@
 """Whole runs with trackers, by settings alone: both strategy APIs, and only at the aggregator."""
 
+import os
+import subprocess
+import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
-from trackingkit.places import Place
-from trackingkit.training import client_app, legacy_client_app, legacy_server_app, server_app, train
+from tiny_project import Tiny
+from trackingkit.places import FolderPlace, Place, ServerPlace
+from trackingkit.training import client_app, context, legacy_client_app, legacy_server_app, server_app, train
+from trackingkit.written_record import APP, DO1, DS, RUN, WrittenRecord
+from waiting import PATIENCE, eventually
 
-OWNERS = ["do1_hospital-a.org", "do2_hospital-b.org"]
+from syft_flwr.config import load_settings
+from syft_flwr.errors import ConfigError
+from syft_flwr.fl_orchestrator import syftbox_flwr_server
+from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.transport.memory import MemoryNetwork
 
 
+@pytest.mark.usefixtures("patience")
 def test_strategy_of_the_message_api_is_tracked(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
@@ -21,9 +34,112 @@ def test_strategy_of_the_message_api_is_tracked(
     assert [line for line in logged if line.startswith(("WARNING", "ERROR"))] == []
 
 
+@pytest.mark.usefixtures("patience")
 def test_strategy_of_the_older_api_is_tracked(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYFT_FLWR_TRACKING", place.name)
     run = train(tmp_path / "home", legacy_server_app(2), legacy_client_app()).run_id
     points = place.points(run)
     assert points["evaluate/loss"] == [(1, 0.25), (2, 0.25)]
     assert points["evaluate/accuracy"] == [(1, 0.75), (2, 0.75)]
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize(("error", "status"), [(ValueError("no data"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+def test_end_of_a_run_is_the_status_in_mlflow(
+    error: BaseException, status: str, server_place: ServerPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(server_round: int) -> None:
+        if server_round == 1:
+            raise error
+
+    monkeypatch.setenv("SYFT_FLWR_TRACKING", "mlflow")
+    with suppress(KeyboardInterrupt):
+        train(tmp_path / "home", server_app(2, fail), client_app())
+    (run,) = server_place.runs()
+    assert run.info.status == status
+    assert run.info.end_time
+    assert run.data.tags["syft_flwr.cause"]
+
+
+@pytest.mark.usefixtures("patience")
+def test_both_trackers_get_the_same_points(
+    folder_place: FolderPlace, server_place: ServerPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYFT_FLWR_TRACKING", "tensorboard,mlflow")
+    run = train(tmp_path / "home", server_app(2), client_app()).run_id
+    in_folder, in_server = folder_place.points(run), server_place.points(run)
+    assert in_folder.keys() == in_server.keys()
+    for key, points in in_server.items():
+        assert dict(in_folder[key]) == pytest.approx(dict(points))
+
+
+def test_data_owner_with_the_setting_starts_no_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def look(server_round: int) -> None:
+        started.extend(each.cmdline() for each in psutil.Process().children())
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    train(tmp_path / "home", server_app(2, look), client_app(), owner_tracking=("tensorboard", "mlflow"))
+    assert [command for command in started if "syft_flwr.tracking" in command] == []
+
+
+def test_missing_address_is_an_error_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("SYFT_FLWR_TRACKING", "mlflow")
+    aggregator = load_settings(email=DS, home=tmp_path / "home")
+    with closing(MemoryNetwork().transport(DS)) as transport, pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI"):
+        syftbox_flwr_server(server_app(1), context(), [DO1], APP, client=Participant(aggregator, transport))
+    assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("chosen", [True, False], ids=["chosen-folder", "default-folder"])
+def test_local_run_is_tracked_in_a_folder_that_stays(
+    chosen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = Tiny(tmp_path)
+    project = tiny.folder / "pyproject.toml"
+    project.write_text(project.read_text() + 'tracking = ["tensorboard"]\n')
+    home = tmp_path / "home"
+    environ = os.environ | {"TINY_TASK": "train", "SYFT_FLWR_HOME": str(home)}
+    if chosen:
+        # A relative path is meant from the folder of the person.
+        environ["SYFT_FLWR_TENSORBOARD_FOLDER"] = "boards"
+    done = subprocess.run(
+        tiny.command("--output-dir", str(tmp_path / "output"), "--format", "json"),
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = (tmp_path / "boards").glob("tiny-*") if chosen else home.glob("local/*/*/apps/tiny/tensorboard/tiny-*")
+    read = FolderPlace(folder.parent, monkeypatch).points(int(folder.name.removeprefix("tiny-")), "tiny")
+    assert read["train/loss"] == [(1, 0.5), (2, 0.5)]
+    assert read["evaluate/accuracy"] == [(1, 0.75), (2, 0.75)]
+
+
+def test_tracker_of_a_killed_server_writes_the_last_points_and_ends(folder_place: FolderPlace, tmp_path: Path) -> None:
+    record = WrittenRecord(tmp_path / "runs")
+    record.begin()
+    record.round(1)
+    arguments = ["tensorboard", str(record.path), str(RUN), APP, DS, str(folder_place.folder / f"{APP}-{RUN}")]
+    # The process of a run, which waits until it is killed.
+    code = (
+        "import os, sys, time; from pathlib import Path; from syft_flwr.tracking.tracker_process import TrackerProcess; "
+        "TrackerProcess('TensorBoard', '', 1, Path('m'), sys.argv[1:], os.environ); time.sleep(600)"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code, *arguments])
+    try:
+        eventually(lambda: list(folder_place.folder.glob("*/events*")), "the tracker writes")
+        children = psutil.Process(server.pid).children()
+        record.round(2)
+    finally:
+        server.kill()
+        server.wait()
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
+    assert not alive
+    assert folder_place.points()["train/loss"] == [(1, 0.5), (2, 0.5)]

@@ -15,9 +15,9 @@ from syft_flwr.runs.record_reader import RecordReader
 from syft_flwr.tracking.metric_points import MetricPoint, NewPoints, PointReader
 from syft_flwr.tracking.tracker import TrackedEnd, TrackedFacts, Tracker, TrackerError, end_of_run, facts_of
 
-#: States of a tracker, for the process of the run: its place is looked for, its package is loaded, its first call is made, it
-#: works, or it cannot be used.
-SOUGHT, LOADED, CALLED, WORKS, FAILS = "sought", "loaded", "called", "works", "fails"
+#: States of a tracker, for the process of the run: its place is asked, its place is there and its package is loaded, it works,
+#: or it cannot be used.
+SOUGHT, FOUND, WORKS, FAILS = "sought", "found", "works", "fails"
 #: Seconds between two looks at the record.
 EVERY = 1.0
 #: Seconds before the next try of a tracker that cannot be used: the first pause, and the longest.
@@ -73,31 +73,34 @@ class RecordFollower:
 
     def _step(self) -> bool:
         """Give the tracker all that is new in the record; return whether the run has ended."""
-        if not self._waiting and not self._batch and self._end is None:
-            self._read()
+        # First the rest of an earlier try: further points are read only after it.
+        if self._waiting or self._batch:
+            self._deliver()
+        self._read()
         if not (self._has_begun or self._facts.started or self._waiting):
             # Nothing is known about the run yet.
             return False
-        if not self._has_begun:
-            self._begin()
-        while self._waiting or self._batch:
-            self._log()
+        self._deliver()
         if self._end:
             self._tracker.end(self._end)
             self._tracker.close()
         self._tell(WORKS)
         return self._end is not None
 
+    def _deliver(self) -> None:
+        if not self._has_begun:
+            self._begin()
+        while self._waiting or self._batch:
+            self._log()
+
     def _begin(self) -> None:
         is_first = self._state != FAILS
-        for state, step in (
-            (SOUGHT, self._tracker.seek),
-            (LOADED, self._tracker.load),
-            (CALLED, lambda: self._tracker.begin(self._facts)),
-        ):
-            if is_first:
-                self._tell(state)
-            step()
+        if is_first:
+            self._tell(SOUGHT)
+        self._tracker.seek()
+        if is_first:
+            self._tell(FOUND)
+        self._tracker.begin(self._facts)
         self._has_begun = True
 
     def _log(self) -> None:

@@ -5,17 +5,15 @@ MLflow's own environment variables name the server, the login and the experiment
 
 import contextlib
 import os
-import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from syft_flwr.tracking.failure_text import shown_address, shown_failure
 from syft_flwr.tracking.metric_keys import parameter_key
 from syft_flwr.tracking.metric_points import MetricPoint
+from syft_flwr.tracking.probe import require_answer
 from syft_flwr.tracking.tracker import TrackedEnd, TrackedFacts, TrackerError
 
 URI, EXPERIMENT, EXPERIMENT_ID = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"
@@ -32,8 +30,6 @@ _STATUS = {"completed": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 #: Limits of MLflow for one call, and for one value.
 _MOST_METRICS, _MOST_OTHERS = 1_000, 100
 _MOST_PARAMETER, _MOST_TAG = 500, 5_000
-#: Seconds to wait for the port of a server.
-_PATIENCE = 10.0
 
 
 class MlflowTracker:
@@ -44,6 +40,7 @@ class MlflowTracker:
     """
 
     title = "MLflow"
+    advice = f"start the server, or correct {URI} or the login"
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._uri = environ.get(URI, "")
@@ -56,17 +53,14 @@ class MlflowTracker:
 
     def seek(self) -> None:
         with self._calls():
-            _require_port(self._uri)
+            require_answer(self._uri)
 
-    def load(self) -> None:
+    def begin(self, facts: TrackedFacts) -> None:
         with self._calls():
             if self._client is None:
                 from mlflow.tracking import MlflowClient
 
                 self._client = MlflowClient(tracking_uri=self._uri)
-
-    def begin(self, facts: TrackedFacts) -> None:
-        with self._calls():
             experiment = self._experiment_id or self._find_experiment(self._experiment or facts.app)
             run = self._find_run(experiment, facts.run) or self._create_run(experiment, facts)
             self._run, self._old = run.info.run_id, frozenset(run.data.metrics)
@@ -157,18 +151,6 @@ class MlflowTracker:
             raise
         except Exception as error:  # noqa: BLE001 - MLflow passes on the errors of its parts, such as those of a database
             raise TrackerError(f"{shown_address(self._uri)}: {shown_failure(error)}") from None
-
-
-def _require_port(uri: str) -> None:
-    """Raise OSError if nothing accepts connections at the address of a server. One behind a proxy is not checked."""
-    parts = urlsplit(uri)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return
-    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    with socket.create_connection((parts.hostname, port), _PATIENCE):
-        pass
 
 
 def _milliseconds(time: datetime) -> int:

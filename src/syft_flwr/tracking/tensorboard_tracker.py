@@ -27,6 +27,7 @@ class TensorBoardTracker:
     """
 
     title = "TensorBoard"
+    advice = "correct the folder, or make room on its disk"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,9 +36,6 @@ class TensorBoardTracker:
 
     def seek(self) -> None:
         """Do nothing: the folder is created."""
-
-    def load(self) -> None:
-        from tensorboardX import summary  # noqa: F401
 
     def begin(self, facts: TrackedFacts) -> None:
         try:

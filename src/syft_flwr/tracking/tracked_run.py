@@ -53,18 +53,20 @@ class TrackedRun:
         record = record_path(self._records, run, "aggregator")
         folder = self._folder / f"{self._app}-{run}"
         is_tensorboard = name == _TENSORBOARD
-        title = (TensorBoardTracker if is_tensorboard else MlflowTracker).title
+        kind = TensorBoardTracker if is_tensorboard else MlflowTracker
         arguments = [name, str(record), str(run), self._app, self._aggregator, str(folder)]
         environ = dict(self._environ) if is_tensorboard else {**ENVIRONMENT, **self._environ}
         try:
-            process = TrackerProcess(title, run, record.with_suffix(".metrics.csv"), arguments, environ)
+            process = TrackerProcess(
+                kind.title, kind.advice, run, record.with_suffix(".metrics.csv"), arguments, environ
+            )
         except OSError as error:
             text = "run {}: the process for {} cannot be started: {}; the run continues without it"
-            logger.warning(text, run, title, error.strerror or error)
+            logger.warning(text, run, kind.title, error.strerror or error)
             return
         self._processes.append(process)
         place = f"tensorboard --logdir {self._folder}" if is_tensorboard else shown_address(self._environ.get(URI, ""))
-        logger.info("run {}: its metrics go to {}: {}", run, title, place)
+        logger.info("run {}: its metrics go to {}: {}", run, kind.title, place)
 
     def end(self) -> None:
         """Wait for the last points of all trackers, and end their processes."""

@@ -65,12 +65,11 @@ class Tracker(Protocol):
 
     #: For the texts about it.
     title: str
+    #: The next step of a person if it cannot be used.
+    advice: str
 
     def seek(self) -> None:
-        """Check that the place of the tracker is there, as far as that costs little."""
-
-    def load(self) -> None:
-        """Import the package of the tracker, which can take seconds."""
+        """Check that the place of the tracker is there, before the package is imported, which can take seconds."""
 
     def begin(self, facts: TrackedFacts) -> None:
         """Begin the run, or continue it if the tracker has it from an earlier process."""

@@ -11,16 +11,21 @@ from pathlib import Path
 
 from syft_flwr.log import logger
 from syft_flwr.text import printable
-from syft_flwr.tracking.follower import CALLED, FAILS, SOUGHT, WORKS
+from syft_flwr.tracking.follower import FAILS, SOUGHT, WORKS
 
 #: Seconds after the end of a run for the last points of a tracker.
 PATIENCE = 10.0
-#: Seconds for one that has not answered yet or fails, by its state. A server that has accepted a connection is there.
-LITTLE_PATIENCE = {SOUGHT: 1.0, CALLED: 3.0, FAILS: 1.0}
+#: Seconds for one that has not answered yet or fails, by its state.
+LITTLE_PATIENCE = {SOUGHT: 1.0, FAILS: 1.0}
 #: Seconds for a process that leaves.
 _LEAVING = 1.0
 #: Characters of a reason.
 _MOST = 500
+_DURING = (
+    "run {}: its metrics do not reach {}: {}. The run continues, and {} has them all. The tracker is tried again until the "
+    "end of the run: {}"
+)
+_AT_END = "run {}: some of its metrics did not reach {}: {}. {} has them all; before the next run, {}"
 #: States that the follower does not have: the process begins, or has ended.
 _STARTS, _ENDED = "starts", "ended"
 
@@ -30,6 +35,7 @@ class TrackerProcess:
 
     Args:
         title: the name of the tracker, for the log.
+        advice: the next step of a person if it cannot be used.
         run: the id of the run.
         metrics: the file with all metrics of the run.
         arguments: the arguments of the process.
@@ -40,9 +46,10 @@ class TrackerProcess:
     """
 
     def __init__(
-        self, title: str, run: int, metrics: Path, arguments: Sequence[str], environ: Mapping[str, str]
+        self, title: str, advice: str, run: int, metrics: Path, arguments: Sequence[str], environ: Mapping[str, str]
     ) -> None:
         self._title = title
+        self._advice = advice
         self._run = run
         self._metrics = metrics
         self._lock = threading.Condition()
@@ -85,11 +92,11 @@ class TrackerProcess:
         if self._process.stdout:
             self._process.stdout.close()
         if last == WORKS:
-            self._warn(f"it took longer than {PATIENCE:g} s")
+            self._warn("it did not take the last ones in time", _AT_END)
         elif last != _ENDED:
-            self._warn("it did not answer")
-        elif self._process.returncode and not self._warned:
-            self._warn(f"its process ended with status {self._process.returncode}")
+            self._warn("it did not answer before the end of the run", _AT_END)
+        elif self._process.returncode:
+            self._warn(f"its process ended with status {self._process.returncode}", _AT_END)
 
     def _patience(self, began: float) -> float:
         """Return the time at which the process is ended."""
@@ -114,13 +121,8 @@ class TrackerProcess:
                 self._state, self._since = state, time.monotonic()
             self._lock.notify_all()
 
-    def _warn(self, reason: str) -> None:
+    def _warn(self, reason: str, text: str = _DURING) -> None:
         """Log once that metrics do not reach the tracker."""
-        if self._warned:
-            return
-        self._warned = True
-        text = (
-            "run {}: its metrics do not reach {}: {}. The run continues, and {} has them all. Until the end of the run, the "
-            "tracker is tried again; see docs/tracking.md"
-        )
-        logger.warning(text, self._run, self._title, printable(reason, _MOST), self._metrics)
+        if not self._warned:
+            self._warned = True
+            logger.warning(text, self._run, self._title, printable(reason, _MOST), self._metrics, self._advice)

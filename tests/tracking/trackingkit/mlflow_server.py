@@ -13,6 +13,9 @@ from typing import Self
 
 from waiting import eventually
 
+#: Seconds for a busy machine. An idle one needs five.
+_START_TIMEOUT = 240.0
+
 
 class MlflowServer:
     """Serves a database in a folder. It starts on entry, and again with :meth:`start` on the same port.
@@ -54,7 +57,11 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command, env=environ, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
             )
-        eventually(self._answers, "the MLflow server answers")
+        try:
+            eventually(self._answers, "the MLflow server answers", _START_TIMEOUT)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """Kill the server with all its processes."""

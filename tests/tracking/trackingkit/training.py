@@ -90,13 +90,15 @@ def context() -> Context:
     return Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={"lr": 0.1})
 
 
-def train(home: Path, server: ServerApp, client: ClientApp, **arguments: Any) -> Context:
+def train(
+    home: Path, server: ServerApp, client: ClientApp, owner_tracking: tuple[str, ...] = (), **arguments: Any
+) -> Context:
     """Run a training to its end, and return the context of the aggregator, whose settings come from the environment."""
     network = MemoryNetwork()
     with ExitStack() as stack:
         threads = []
         for owner in (DO1, DO2):
-            settings = load_settings(environ={}, email=owner, home=home, datasites=[DO1, DO2])
+            settings = load_settings(environ={}, email=owner, home=home, datasites=[DO1, DO2], tracking=owner_tracking)
             transport = stack.enter_context(closing(network.transport(owner)))
             participant = Participant(settings, transport, in_process=True)
             call = (client, context(), APP)
