@@ -1,5 +1,6 @@
 """A whole federation: processes are killed and started again, and the model stays the same."""
 
+import csv
 import json
 import os
 import shutil
@@ -75,6 +76,13 @@ class Training:
         with np.load(self.root / "output" / "diabetes_model.npz", allow_pickle=False) as saved:
             return {name: saved[name] for name in saved.files}
 
+    def metric_rows(self) -> list[dict[str, str]]:
+        """Return the rows in the table of metrics, without the time and the run of each."""
+        (table,) = (self.root / "home" / _DS).rglob("*.aggregator.metrics.csv")
+        with table.open(newline="") as file:
+            rows = [{name: row[name] for name in row if name not in ("time", "run")} for row in csv.DictReader(file)]
+        return sorted(rows, key=lambda row: list(row.values()))
+
     def log(self, email: str) -> str:
         return (self.root / f"{email}.log").read_text()
 
@@ -105,7 +113,8 @@ def start_training(tmp_path: Path) -> Iterator[Callable[[str], Training]]:
 def test_killed_participants_give_the_same_model(
     start_training: Callable[[str], Training],
 ) -> None:
-    expected = start_training("undisturbed").finish()
+    undisturbed = start_training("undisturbed")
+    expected = undisturbed.finish()
 
     training = start_training("killed")
     for number, email in ((4, _DS), (8, _DO1), (12, _DS), (16, _DO2)):
@@ -118,6 +127,10 @@ def test_killed_participants_give_the_same_model(
     for name, values in expected.items():
         assert np.array_equal(model[name], values), name
     assert "was interrupted" in training.log(_DS)
+    # A resumed run repeats its metrics, and the file has each of them once.
+    rows = training.metric_rows()
+    assert rows == undisturbed.metric_rows()
+    assert {row["data_owner"] for row in rows} == {"", _DO1, _DO2}
     shown = subprocess.run(
         [_COMMAND, "runs", "--format", "json"],
         env=os.environ | {"SYFTBOX_EMAIL": _DS, "SYFT_FLWR_HOME": str(training.root / "home" / _DS)},
