@@ -220,6 +220,19 @@ def test_refused_files_of_a_data_owner_are_told(home: SyntheticHome) -> None:
     assert "mallory@x.org x.request bad-signature not signed by its sender" in words
 
 
+def test_refused_files_of_no_run_are_those_of_its_time(home: SyntheticHome) -> None:
+    home.serve(role="datasite", seconds=60)
+    path = home.record(serving(2), "datasite")
+    outside = [(seconds, RequestRefused(f"at-{seconds}", DS, "malformed")) for seconds in (-5.0, 5.0, 65.0)]
+    path.with_name(f"{0:016x}.datasite.jsonl").write_bytes(b"".join(each.encode() for each in entries(outside)))
+
+    words = words_of(report(home, "datasite"))
+
+    assert "at-5.0 malformed" in words
+    assert "at--5.0" not in words
+    assert "at-65.0" not in words
+
+
 def test_hostile_values_of_metrics_are_shown_or_left_out(home: SyntheticHome) -> None:
     home.serve()
     values = {

@@ -1,12 +1,17 @@
 """The facts of a report: a run with all that its record says, read once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from syft_flwr.report.record_details import RecordDetails
+from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.events import RequestRefused
 from syft_flwr.runs.history import RecordedRequest, RunHistory
 from syft_flwr.runs.outcome import shown_state
-from syft_flwr.runs.recorded_run import RecordedRun, view_of_run
+from syft_flwr.runs.record import record_path
+from syft_flwr.runs.record_reader import RecordReader
+from syft_flwr.runs.recorded_run import RecordedRun, read_record, view_of_run
 from syft_flwr.runs.view import RunView
 
 
@@ -78,6 +83,18 @@ def facts_of(run: RecordedRun) -> Facts:
         history.account.role = history.account.role or run.role
         history.add(entry)
         details.add(entry)
+    if run.role == "datasite":
+        for entry in _refused_outside(run):
+            details.refuse(entry)
     updated = max(filter(None, (run.started, run.ended, history.account.updated)), default=None)
     now = datetime.now(UTC) if run.state == "running" else updated or datetime.now(UTC)
     return Facts(run, view_of_run(run, history.account, now, state=run.state), history, details)
+
+
+def _refused_outside(run: RecordedRun) -> Iterator[RecordEntry]:
+    """Yield the refusals of files that belong to no run, from the time in which this machine served the run."""
+    outside = record_path(run.paths.record.parent, 0, run.role)
+    ended = run.ended or datetime.max.replace(tzinfo=UTC)
+    for entry in read_record(RecordReader(outside)):
+        if entry.event == RequestRefused.name and run.started and run.started <= entry.time <= ended:
+            yield entry

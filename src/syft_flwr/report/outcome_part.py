@@ -95,7 +95,10 @@ def _failures(facts: Facts) -> str:
     lines = []
     for (owner, kind, reason), requests in sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST]:
         head = f"{shortened(owner, _MOST_NAME)}: {counted(len(requests), f'{kind} request')} failed{_rounds(requests)}, {reason}"
-        lines.append(f"<li><strong>{shown(head)}</strong>{shown(shortened(requests[-1].text, _MOST_TEXT))}")
+        text = shortened(requests[-1].text, _MOST_TEXT)
+        if reference := facts.details.request(requests[-1].message).reference:
+            text += f" (more at {shortened(reference, _MOST_NAME)} in the log of the data owner)"
+        lines.append(f"<li><strong>{shown(head)}</strong>{shown(text)}")
     if len(groups) > _MOST:
         lines.append(f"<li>{shown(f'{len(groups) - _MOST:,} more kinds of failures are in the table of failures.')}")
     return element("ul", "".join(lines)) if lines else ""

@@ -85,7 +85,7 @@ class RecordDetails:
             "request-started": self._start_request,
             "request-ended": self._end_request,
             "reply-released": self._end_request,
-            "request-refused": self._refuse,
+            "request-refused": self.refuse,
             "config-kept": self._keep,
             "lost": self._lose,
         }
@@ -133,7 +133,8 @@ class RecordDetails:
         request.reference = request.reference or entry.text("reference")
         request.records = tuple(map(str, records)) if isinstance(records, list) else ()
 
-    def _refuse(self, entry: RecordEntry) -> None:
+    def refuse(self, entry: RecordEntry) -> None:
+        """Add a refused file or request."""
         self.refused += 1
         if len(self.refusals) < _KEPT_REFUSALS:
             values = (entry.text(name) for name in ("message", "aggregator", "reason", "text"))
