@@ -198,6 +198,18 @@ def test_losses_of_a_completed_run_are_no_full_success(home: SyntheticHome) -> N
     assert "a slow disk" in words
 
 
+def test_failures_outside_of_rounds_are_told_as_that(home: SyntheticHome) -> None:
+    home.serve(RunState.FAILED, "no good reply")
+    rounds = ("1", "2", "")
+    failed = [replace(failed_reply(f"a{number}", OWNER), round=number) for number in rounds]
+    asked = [replace(sent(f"a{number}"), round=number) for number in rounds]
+    home.record([begun(), *asked, *failed, RunEnded("failed", "no good reply")])
+
+    assert f"{OWNER}: 3 train requests failed in rounds 1 to 2, and outside of rounds, app-raised" in words_of(
+        report(home)
+    )
+
+
 def test_late_reply_is_no_failure(home: SyntheticHome) -> None:
     home.serve()
     late = RequestEnded("b", OTHER, "train", "failed", round="1", reason="late", text="the round was closed")

@@ -15,7 +15,7 @@ _MOST_DIGITS = 9
 #: Data owners up to which each one is a column of the table. Of more, each one is a row.
 _MOST_COLUMNS = 6
 #: The name of the values of the whole run.
-WHOLE = "all data owners"
+WHOLE = "whole run"
 _SOURCES = {"train": "training", "evaluate": "evaluation", "central": "at the aggregator"}
 
 

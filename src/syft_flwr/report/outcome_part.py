@@ -107,12 +107,14 @@ def _failures(facts: Facts) -> str:
 def _rounds(requests: list[RecordedRequest]) -> str:
     """Return the rounds of requests in words, as ``in rounds 1 to 5``; empty if none is known."""
     names = list(dict.fromkeys(request.round for request in requests if request.round))
-    if len(names) > 1 and all(map(is_number, names)):
-        numbers = sorted(map(int, names))
-        if numbers[-1] - numbers[0] == len(numbers) - 1:
-            return f" in rounds {numbers[0]} to {numbers[-1]}"
+    if not names:
+        return ""
+    outside = "" if all(request.round for request in requests) else ", and outside of rounds"
+    numbers = sorted(int(name) for name in names if is_number(name))
+    if len(numbers) == len(names) > 1 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f" in rounds {numbers[0]} to {numbers[-1]}{outside}"
     more = ", …" if len(names) > _MOST_ROUNDS else ""
-    return f" in round{'s' if len(names) > 1 else ''} {', '.join(names[:_MOST_ROUNDS])}{more}" if names else ""
+    return f" in round{'s' if len(names) > 1 else ''} {', '.join(names[:_MOST_ROUNDS])}{more}{outside}"
 
 
 def _with_code(text: str) -> str:
