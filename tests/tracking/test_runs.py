@@ -20,6 +20,8 @@ from syft_flwr.fl_orchestrator import syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.transport.memory import MemoryNetwork
 
+OWNERS = ["do1_hospital-a.org", "do2_hospital-b.org"]
+
 
 @pytest.mark.usefixtures("patience")
 def test_strategy_of_the_message_api_is_tracked(
@@ -31,6 +33,9 @@ def test_strategy_of_the_message_api_is_tracked(
     assert points["train/loss"] == [(1, 0.5), (2, 0.5), (3, 0.5)]
     assert points["evaluate/accuracy"] == [(1, 0.75), (2, 0.75), (3, 0.75)]
     assert points["central/central-loss"][0] == (0, 1.0)
+    for owner in OWNERS:
+        assert points[f"train/loss/{owner}"] == [(1, 0.5), (2, 0.5), (3, 0.5)]
+        assert points[f"evaluate/num-examples/{owner}"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
     assert [line for line in logged if line.startswith(("WARNING", "ERROR"))] == []
 
 
@@ -41,6 +46,9 @@ def test_strategy_of_the_older_api_is_tracked(place: Place, tmp_path: Path, monk
     points = place.points(run)
     assert points["evaluate/loss"] == [(1, 0.25), (2, 0.25)]
     assert points["evaluate/accuracy"] == [(1, 0.75), (2, 0.75)]
+    for owner in OWNERS:
+        assert points[f"evaluate/loss/{owner}"] == [(1, 0.25), (2, 0.25)]
+        assert points[f"evaluate/accuracy/{owner}"] == [(1, 0.75), (2, 0.75)]
 
 
 @pytest.mark.usefixtures("patience")
@@ -122,7 +130,7 @@ def test_local_run_is_tracked_in_a_folder_that_stays(
     assert read["evaluate/accuracy"] == [(1, 0.75), (2, 0.75)]
 
 
-def test_tracker_of_a_killed_server_writes_the_last_points_and_ends(folder_place: FolderPlace, tmp_path: Path) -> None:
+def test_tracker_of_a_killed_server_writes_all_and_ends(folder_place: FolderPlace, tmp_path: Path) -> None:
     record = WrittenRecord(tmp_path / "runs")
     record.begin()
     record.round(1)

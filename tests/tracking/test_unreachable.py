@@ -43,8 +43,9 @@ def warnings(logged: list[str]) -> list[str]:
 
 
 def metrics_file(home: Path) -> str:
-    (record,) = home.glob("*/apps/*/runs/*.aggregator.jsonl")
-    return str(record.with_suffix(".metrics.csv"))
+    (table,) = home.glob("*/apps/*/runs/*.aggregator.metrics.csv")
+    assert "loss" in table.read_text()
+    return str(table)
 
 
 def track(monkeypatch: pytest.MonkeyPatch, port: int, login: str = "") -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from syft_flwr.log import logger
+from syft_flwr.runs.metric_files import metric_paths
 from syft_flwr.runs.record import record_path, runs_folder
 from syft_flwr.tracking.failure_text import shown_address
 from syft_flwr.tracking.mlflow_tracker import ENVIRONMENT, URI, MlflowTracker
@@ -51,15 +52,14 @@ class TrackedRun:
 
     def _start(self, name: str, run: int) -> None:
         record = record_path(self._records, run, "aggregator")
+        _, metrics = metric_paths(self._records, run)
         folder = self._folder / f"{self._app}-{run}"
         is_tensorboard = name == _TENSORBOARD
         kind = TensorBoardTracker if is_tensorboard else MlflowTracker
         arguments = [name, str(record), str(run), self._app, self._aggregator, str(folder)]
         environ = dict(self._environ) if is_tensorboard else {**ENVIRONMENT, **self._environ}
         try:
-            process = TrackerProcess(
-                kind.title, kind.advice, run, record.with_suffix(".metrics.csv"), arguments, environ
-            )
+            process = TrackerProcess(kind.title, kind.advice, run, metrics, arguments, environ)
         except OSError as error:
             text = "run {}: the process for {} cannot be started: {}; the run continues without it"
             logger.warning(text, run, kind.title, error.strerror or error)
