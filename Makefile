@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test examples fuzz check format bench clean chaos
+.PHONY: FORCE demo picture lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test examples fuzz check format bench clean chaos
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -59,6 +59,11 @@ demo: $(STAMP)
 		--output-dir .demo/output --log-dir .demo/logs --report .demo/report.html
 	cd $(DEMO) && "$(CURDIR)/$(BIN)/python" -m diabetes_prediction.results "$(CURDIR)/.demo/output"
 	@echo "report: $(CURDIR)/.demo/report.html"
+
+# Draws the picture of the README from the report of the demo, with the programs that `make browser-test` needs.
+picture: demo
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group browser
+	$(BIN)/python docs/picture.py .demo/report.html docs/report.png
 
 # Kills the server and the data owners 200 times at random, and once at every named step; takes ten minutes.
 chaos: $(STAMP)

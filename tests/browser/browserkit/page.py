@@ -1,5 +1,6 @@
 """A page in the browser: its width and colour scheme, its requests and messages, its faults, and its keyboard."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ return element === document.body ? null : element;
 class Page:
     """The page that a browser shows."""
 
-    def __init__(self, driver: webdriver.Remote, axe: str) -> None:
+    def __init__(self, driver: webdriver.Remote, axe: str = "") -> None:
         self.driver = driver
         self._axe = axe
         self._address = ""
@@ -145,9 +146,14 @@ class Page:
         """Press a key at the focused element."""
         ActionChains(self.driver, duration=0).send_keys(key).perform()
 
-    def picture(self, path: Path) -> None:
-        """Store a picture of the window's content."""
-        path.write_bytes(self.driver.get_screenshot_as_png())
+    def picture(self, end: str, scale: float = 1) -> bytes:
+        """Return a picture of the page as PNG, from its top to the end of the first element of the selector ``end``."""
+        bottom = "document.querySelector(arguments[0]).getBoundingClientRect().bottom + window.scrollY"
+        width, height = self.run(f"return [window.innerWidth, {bottom}]", end)
+        self._command("Emulation.setScrollbarsHidden", {"hidden": True})
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
+        shot = self._command("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
+        return base64.b64decode(shot["data"])
 
     def _emulate(self, width: int, scheme: str) -> None:
         size = {"width": width, "height": _HEIGHT, "deviceScaleFactor": 1, "mobile": width == PHONE}

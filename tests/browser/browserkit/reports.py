@@ -26,8 +26,8 @@ def good(folder: Path) -> Path:
 
 
 def failed(folder: Path) -> Path:
-    """Write the report of a real run that failed, because a data owner failed."""
-    return _real(folder, "silent")
+    """Write the report of a real run that failed, because the app failed at each data owner."""
+    return _real(folder, "broken")
 
 
 def owner(folder: Path) -> Path:
