@@ -80,5 +80,8 @@ def test_answered_request_does_not_fail(requests: PendingRequests, clock: FakeCl
     requests.answer(pending, "answer", None)
 
     assert not requests.fail(pending, FAILURE)
-    assert (pending.answer, pending.failure, pending.is_done) == ("answer", None, True)
+    assert (pending.answer, pending.failure) == ("answer", None)
+    assert requests.take_done([pending.id]) == []
+    requests.finish(pending)
+    assert pending.is_done
     assert requests.open() == []

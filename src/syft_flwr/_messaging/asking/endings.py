@@ -80,8 +80,7 @@ class Endings:
                 line = "{}: the end of this request cannot be recorded; if the run is resumed, it is sent again: {}"
                 logger.error(line, self._label(pending), error.diagnose())
             finally:
-                self._pending.finish(pending)
-                self._report(pending)
+                self._finish(pending)
 
     def refuse(self, pending: Pending, error: SyftFlwrError) -> None:
         """Make the reply of a request a failure, because it does not fit to other replies. It is not recorded yet."""
@@ -94,7 +93,14 @@ class Endings:
         # Before: the strategy may change a reply that it has.
         metrics = self._metrics_of(pending, answer, error)
         if self._pending.answer(pending, answer, failure, error):
+            self._finish(pending, metrics)
+
+    def _finish(self, pending: Pending, metrics: Mapping[str, MetricValue] | None = None) -> None:
+        """Report a request with its outcome, then let its caller have it: the next request comes later in the record."""
+        try:
             self._report(pending, metrics)
+        finally:
+            self._pending.finish(pending)
 
     def report_restored(self, pending: Pending) -> None:
         """Emit the outcome of a request that an earlier process of the run got, before a caller gets it."""

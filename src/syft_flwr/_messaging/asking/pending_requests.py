@@ -138,7 +138,7 @@ class PendingRequests:
             return True
 
     def answer(self, pending: Pending, answer: object, failure: Failure | None, error: str = "") -> bool:
-        """Set the reply of a request and wake the waiting callers; return False if the request has an outcome.
+        """Set the reply of a request; return False if it has an outcome. Callers wait until :meth:`finish`.
 
         ``error`` is the error that the reply contains; empty if the reply is good.
         """
@@ -148,7 +148,7 @@ class PendingRequests:
             pending.answer, pending.failure, pending.error = answer, failure, error
             if pending.round and not failure and not error:
                 self._limits.rounds.note_good(pending.round)
-            self.finish(pending)
+            pending.stage = Stage.ENDED
             return True
 
     def finish(self, pending: Pending) -> None:
