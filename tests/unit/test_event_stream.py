@@ -351,7 +351,7 @@ def test_warnings_belong_to_each_served_run(place: Place) -> None:
         log_as_ours("WARNING", "before")
         events.emit(1, STARTED)
         events.emit(2, STARTED)
-        log_as_ours("ERROR", "both\nwith a second line")
+        log_as_ours("ERROR", "both:\nwith a second line")
         events.emit(1, RunEnded("completed"))
         log_as_ours("WARNING", "one")
         log_as_ours("INFO", "no warning")

@@ -167,7 +167,9 @@ class EventStream:
             # It would get this warning, which can cause the next one.
             return
         record = message.record
-        first_line = str(record["message"]).partition("\n")[0]
+        first_line, more, _ = str(record["message"]).partition("\n")
+        # The lines after a colon, such as a traceback, are only in the log.
+        first_line = first_line.removesuffix(":") if more else first_line
         event = LoggedWarning(record["level"].name.lower(), first_line, str(record["extra"].get("peer", "")))
         for run in tuple(self._served)[-_MAX_WARNED:] or (0,):
             self.emit(run, event)
