@@ -135,6 +135,16 @@ def test_resume_starts_the_counts_of_the_aggregator_again() -> None:
     assert account.owners[DO].failed == 0
 
 
+def test_resume_keeps_the_bytes_of_the_aggregator() -> None:
+    resumed = RunResumed("aggregator", "app", DS, resumed=1)
+    first = (RequestSent(ONE, DO, "train", "3", bytes=500), ended(bytes=300))
+    kept = (RequestSent(ONE, DO, "train", "3", replayed=True), ended(replayed=True))
+
+    owner = account_of(STARTED, *first, resumed, *kept).owners[DO]
+
+    assert (owner.bytes_sent, owner.bytes_received, owner.answered) == (500, 300, 1)
+
+
 def test_resume_keeps_the_counts_of_a_data_owner() -> None:
     before = (SERVES, RequestReceived(ONE, DS, "train", "3"), released())
     resumed = RunResumed("datasite", "app", DS, resumed=1)

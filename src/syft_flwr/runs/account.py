@@ -137,8 +137,11 @@ class RunAccount:
             # The ServerApp starts again and sends all its requests again.
             self.asked = self.answered = self.failed = 0
             self.open.clear()
-            # A request of an earlier process has no bytes in this one.
-            self.owners = {email: OwnerCounts(bytes_sent=counts.bytes_sent) for email, counts in self.owners.items()}
+            # A request of an earlier process, and its kept reply, have no bytes in this one.
+            self.owners = {
+                email: OwnerCounts(bytes_sent=counts.bytes_sent, bytes_received=counts.bytes_received)
+                for email, counts in self.owners.items()
+            }
             self.failures.clear()
             self.ends.clear()
             self.until, self.limit, self.waited = None, "", None
