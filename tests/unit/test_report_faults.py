@@ -168,6 +168,19 @@ def test_record_without_its_begin_says_so(home: SyntheticHome) -> None:
     assert "Good replies 1 of 1" in words
 
 
+def test_unreadable_record_is_told_in_the_report(home: SyntheticHome) -> None:
+    home.serve(RunState.FAILED, "the disk was full")
+    path = home.record([])
+    path.unlink()
+    path.mkdir()
+
+    words = words_of(report(home))
+
+    assert "Cause. the disk was full" in words
+    assert "A part of the record cannot be read, so this report is not complete" in words
+    assert "The record is complete" not in words
+
+
 def test_request_that_was_never_sent_is_in_the_failures(home: SyntheticHome) -> None:
     home.serve(RunState.FAILED, "no good reply")
     missed = RequestEnded("a", OWNER, "train", "failed", round="1", reason="no-key", text="its key has not arrived")

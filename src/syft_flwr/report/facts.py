@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from syft_flwr.errors import StorageError
 from syft_flwr.report.record_details import RecordDetails
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import RequestRefused
@@ -23,6 +24,8 @@ class Facts:
     view: RunView
     history: RunHistory
     details: RecordDetails
+    #: Why a part of the record cannot be read; empty if all of it was read.
+    problem: str = ""
 
     @property
     def is_aggregator(self) -> bool:
@@ -71,24 +74,22 @@ class Facts:
 
 
 def facts_of(run: RecordedRun) -> Facts:
-    """Return the facts of a run at this moment.
-
-    Raises:
-        StorageError: its record cannot be read.
-    """
-    history, details = RunHistory(), RecordDetails()
-    # The events of run 0 belong to no run.
-    for entry in run.events() if run.run_id else ():
-        # The begin of a record that was lost is not written again.
-        history.account.role = history.account.role or run.role
-        history.add(entry)
-        details.add(entry)
-    if run.role == "datasite":
-        for entry in _refused_outside(run):
+    """Return the facts of a run at this moment. A record that cannot be read is one of them."""
+    history, details, problem = RunHistory(), RecordDetails(), ""
+    try:
+        # The events of run 0 belong to no run.
+        for entry in run.events() if run.run_id else ():
+            # The begin of a record that was lost is not written again.
+            history.account.role = history.account.role or run.role
+            history.add(entry)
+            details.add(entry)
+        for entry in _refused_outside(run) if run.role == "datasite" else ():
             details.refuse(entry)
+    except StorageError as error:
+        problem = str(error)
     updated = max(filter(None, (run.started, run.ended, history.account.updated)), default=None)
     now = datetime.now(UTC) if run.state == "running" else updated or datetime.now(UTC)
-    return Facts(run, view_of_run(run, history.account, now, state=run.state), history, details)
+    return Facts(run, view_of_run(run, history.account, now, state=run.state), history, details, problem)
 
 
 def _refused_outside(run: RecordedRun) -> Iterator[RecordEntry]:

@@ -27,8 +27,11 @@ def outcome_part(facts: Facts) -> str:
     if resumed := max(facts.run.resumed, facts.history.account.resumed):
         lines.append(element("p", shown(_resumed(facts, resumed))))
     lines.append(_failures(facts))
-    if not facts.has_record:
-        text = "The record of this run is missing or cannot be read, so rounds, replies and metrics are not known."
+    if facts.problem:
+        text = f"A part of the record cannot be read, so this report is not complete: {facts.problem}"
+        lines.append(element("p", shown(text)))
+    elif not facts.has_record:
+        text = "The record of this run is missing or damaged, so rounds, replies and metrics are not known."
         lines.append(element("p", shown(text)))
     lines += [element("p", shown(text)) for text in (facts.view.wait(), facts.view.warning()) if text]
     if step := facts.view.next_step():

@@ -213,7 +213,7 @@ def _record(facts: Facts) -> str:
             f"{counted(facts.details.gaps, 'line')} of the record are missing, so parts of this report can be missing."
         )
         lines.append(element("p", element("strong", shown(text))))
-    elif facts.has_record and facts.details.has_begin:
+    elif facts.has_record and facts.details.has_begin and not facts.problem:
         lines.append(element("p", "The record is complete: no lost event is known."))
     named = (
         ("Record", run.paths.record),

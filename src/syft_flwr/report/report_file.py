@@ -23,7 +23,7 @@ def write_report(run: RecordedRun, path: str | Path | None = None) -> Path:
 
     Raises:
         ConfigError: a package of the extra ``report`` is missing, or another file has this path.
-        StorageError: the record cannot be read, or the file cannot be written.
+        StorageError: the file cannot be written.
     """
     target = Path(path) if path is not None else Path()
     if target.is_dir():
