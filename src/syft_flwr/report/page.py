@@ -42,7 +42,7 @@ def page(facts: Facts) -> str:
 
 def _header(facts: Facts, parts: list[PagePart]) -> str:
     run, view = facts.run, facts.view
-    place = f", local run {run.local}" if run.local else ""
+    place = f", local run {run.local}" if run.local and run.run_id else ""
     aggregator = facts.history.account.aggregator
     known = [
         f"Run {run.id}{place}",
@@ -73,12 +73,11 @@ def _section(part: PagePart) -> str:
 
 
 def _footer(facts: Facts) -> str:
-    made = moment_text(facts.view.now)
-    return (
-        f"<footer><p>Written by syft-flwr {shown(__version__)} from the record of {shown(facts.run.participant)}. "
-        f"The last known event is of {shown(moment_text(facts.view.updated))}; the report shows the run at {shown(made)}."
-        "</footer>"
-    )
+    updated = facts.view.updated
+    last = f" The last event is of {moment_text(updated)}; the report" if updated else " The report"
+    text = f"{last} shows the run at {moment_text(facts.view.now)}."
+    whose = f"Written by syft-flwr {__version__} from the record of {facts.run.participant}."
+    return f"<footer><p>{shown(whose + text)}</footer>"
 
 
 @cache

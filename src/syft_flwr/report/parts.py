@@ -216,7 +216,7 @@ def _record(facts: Facts) -> str:
     elif facts.has_record and facts.details.has_begin and not facts.problem:
         lines.append(element("p", "The record is complete: no lost event is known."))
     named = (
-        ("Record", run.paths.record),
+        ("Record", run.paths.record if run.run_id else None),
         ("Metrics, CSV", run.paths.metrics_csv),
         ("Metrics, JSON Lines", run.paths.metrics_jsonl),
         ("Log", run.paths.log),
