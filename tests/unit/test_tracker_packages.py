@@ -6,9 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tiny_project import DS, Tiny
 
+import syft_flwr
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError
+from syft_flwr.fl_orchestrator import run_server
 from syft_flwr.tracking.tracker_packages import require_trackers
 
 _URI = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"}
@@ -23,6 +26,32 @@ def test_missing_package_is_an_error_with_its_extra(name: str, package: str, mon
     with pytest.raises(ConfigError, match=f"needs the Python package {package}, which is not installed") as raised:
         require_trackers([name], _URI)
     assert f'pip install ".[{name}]"' in raised.value.hint
+
+
+def test_local_run_without_the_package_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    monkeypatch.setenv("SYFT_FLWR_TRACKING", "tensorboard")
+    tiny = Tiny(tmp_path)
+    monkeypatch.setenv("SYFT_FLWR_HOME", str(tmp_path / "home"))
+    with pytest.raises(ConfigError, match="tracking with TensorBoard needs"):
+        syft_flwr.run(tiny.folder, tiny.data, output_dir=tmp_path / "output")
+    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "output").exists()
+
+
+def test_server_without_the_package_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    tiny = Tiny(tmp_path)
+    project = tiny.folder / "pyproject.toml"
+    project.write_text(project.read_text() + 'tracking = ["tensorboard"]\n')
+    data_dir = tmp_path / "SyftBox"
+    data_dir.mkdir()
+    for name, value in {"SYFTBOX_EMAIL": DS, "SYFTBOX_FOLDER": data_dir, "SYFT_FLWR_HOME": tmp_path / "home"}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(ConfigError, match="tracking with TensorBoard needs"):
+        run_server(tiny.folder)
+    assert not (tmp_path / "home").exists()
+    assert not list(data_dir.iterdir())
 
 
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")
