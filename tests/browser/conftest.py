@@ -1,7 +1,8 @@
 """Fixtures of the tests in a browser: one headless Chromium for all of them. They are skipped where it is missing."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,15 @@ def window(profile: Path, axe: str) -> "Iterator[object]":
 
     with Chromium(profile) as chromium:
         yield Page(chromium.driver, axe)
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that returns a report by its name. Each is written once."""
+    from browserkit.reports import REPORTS
+
+    @cache
+    def find(name: str) -> Path:
+        return REPORTS[name](tmp_path_factory.mktemp(name))
+
+    return find

@@ -4,12 +4,12 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 pytest.importorskip("selenium", reason="make browser-test installs selenium")
 
-from browserkit.reports import good
 from PIL import Image
 
 #: The page, its text, and the state of a completed run. The table of colours has them, or similar ones.
@@ -29,8 +29,8 @@ def script(profile: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_script_draws_a_report_like_the_picture(script: ModuleType, tmp_path: Path) -> None:
-    script.draw(good(tmp_path), tmp_path / "drawn.png")
+def test_script_draws_a_report_like_the_picture(script: ModuleType, report: Any, tmp_path: Path) -> None:
+    script.draw(report("good"), tmp_path / "drawn.png")
     for path in (tmp_path / "drawn.png", _DOCS / "report.png"):
         assert path.stat().st_size < 200_000
         with Image.open(path) as picture:

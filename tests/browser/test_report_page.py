@@ -1,7 +1,5 @@
 """The report of a run in a browser: readable for everyone, at each width, light and dark, without a network or a script."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +7,7 @@ import pytest
 pytest.importorskip("selenium", reason="make browser-test installs selenium")
 
 from browserkit.page import DARK, DESKTOP, LIGHT, PHONE
-from browserkit.reports import HOSTILE, REPORTS, large
+from browserkit.reports import HOSTILE, STATES, VIEWED
 from selenium.webdriver.common.keys import Keys
 from waiting import eventually
 
@@ -39,23 +37,10 @@ document.body.lastElementChild.click();
 fetch("http://127.0.0.1:9/fetch").catch(() => {});
 """
 
-every_report = pytest.mark.parametrize("name", REPORTS)
+every_report = pytest.mark.parametrize("name", VIEWED)
 every_view = pytest.mark.parametrize(
     ("width", "scheme"), [(width, scheme) for width in (DESKTOP, PHONE) for scheme in (LIGHT, DARK)]
 )
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a function that returns a report by its name. Each is written once."""
-    written: dict[str, Path] = {}
-
-    def find(name: str) -> Path:
-        if name not in written:
-            written[name] = ({"large": large} | REPORTS)[name](tmp_path_factory.mktemp(name))
-        return written[name]
-
-    return find
 
 
 @every_view
@@ -68,6 +53,23 @@ def test_report_is_readable_in_each_view(window: Any, report: Any, name: str, wi
     assert window.faults() == []
     assert window.pale("body *") == []
     assert (window.requests(), window.messages()) == ([], [])
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK])
+def test_bars_of_the_timeline_can_be_told_from_the_page(window: Any, report: Any, scheme: str) -> None:
+    window.open(report("good"), DESKTOP, scheme)
+    assert window.pale("#timeline svg [fill^=var]:not(text)", "fill", 3) == []
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_state_of_each_run_is_readable(window: Any, report: Any, name: str) -> None:
+    window.open(report(name))
+    assert window.run("return document.querySelector('h1 + .pill').textContent").startswith(name)
+    for scheme in (LIGHT, DARK):
+        window.change(PHONE, scheme)
+        assert window.overflow() <= 0
+        assert window.pale("body *") == []
+        assert window.pale(".outcome", "borderLeftColor", 3) == []
 
 
 def test_large_report_is_readable_on_a_phone(window: Any, report: Any) -> None:

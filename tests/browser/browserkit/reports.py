@@ -60,8 +60,36 @@ def large(folder: Path) -> Path:
     return write_report(home.open(), folder / "report.html")
 
 
-#: Writes a report into a folder, and returns its path.
-REPORTS: dict[str, Callable[[Path], Path]] = {"good": good, "failed": failed, "owner": owner, "hostile": hostile}
+def silent(folder: Path) -> Path:
+    """Write the report of a run that waits for a reply, and of which the lock file was deleted."""
+    return _waiting(SyntheticHome(folder))
+
+
+def interrupted(folder: Path) -> Path:
+    """Write the report of a run that waited for a reply when it was killed."""
+    home = SyntheticHome(folder)
+    (home.app_home / "server.lock").touch()
+    return _waiting(home)
+
+
+def stopped(folder: Path) -> Path:
+    """Write the report of a run that a person stopped."""
+    home = SyntheticHome(folder)
+    home.serve(RunState.STOPPED, "stopped by a person")
+    home.record([begun(), RoundStarted("1", 3), RunEnded("stopped", "stopped by a person")])
+    return write_report(home.open(), folder / "report.html")
+
+
+#: Functions that write a report into a folder, and return its path: those for each view, and those of other states.
+VIEWED: dict[str, Callable[[Path], Path]] = {"good": good, "failed": failed, "owner": owner, "hostile": hostile}
+STATES: dict[str, Callable[[Path], Path]] = {"interrupted": interrupted, "silent": silent, "stopped": stopped}
+REPORTS = VIEWED | STATES | {"large": large}
+
+
+def _waiting(home: SyntheticHome) -> Path:
+    home.serve(None)
+    home.record([begun(), RoundStarted("1", 3), RequestSent("0", "do@x.org", "train", round="1", bytes=9)])
+    return write_report(home.open(), home.base / "report.html")
 
 
 def _real(folder: Path, task: str) -> Path:
