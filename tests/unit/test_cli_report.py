@@ -58,6 +58,7 @@ def test_json_names_the_file_and_the_run(home: SyntheticHome, tmp_path: Path) ->
         "role": "aggregator",
         "participant": DS,
         "state": "completed",
+        "succeeded": True,
     }
 
 

@@ -25,6 +25,7 @@ from synthetic_runs import (
 from syft_flwr import write_report
 from syft_flwr._store.states import RunState
 from syft_flwr.locks import ProcessLock
+from syft_flwr.report.metric_lines import MetricLines
 from syft_flwr.report.numbers import value_text
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import (
@@ -82,14 +83,14 @@ def test_resumed_run_has_counts_since_the_resume(home: SyntheticHome) -> None:
     assert "Good replies 2 of 2" in words
     assert "before the crash" not in words
     # The time of a reply of an earlier process is not on this clock.
-    assert "1 reply of an earlier process is not shown here" in words
+    assert "A reply of an earlier process is not shown here" in words
 
 
 @pytest.mark.parametrize(
     ("state", "cause", "sentence"),
     [
-        (RunState.STOPPED, "interrupted", "The run was stopped after 1m 0s in round 1 of 3."),
-        (RunState.FAILED, "the ServerApp raised KeyError", "The run failed after 1m 0s in round 1 of 3."),
+        (RunState.STOPPED, "interrupted", "The run was stopped after 50 ms in round 1 of 3."),
+        (RunState.FAILED, "the ServerApp raised KeyError", "The run failed after 50 ms in round 1 of 3."),
         (None, "", "The run was interrupted in round 1 of 3: it has no end, and no process serves it."),
     ],
 )
@@ -189,6 +190,9 @@ def test_request_that_was_never_sent_is_in_the_failures(home: SyntheticHome) -> 
     words = words_of(report(home))
 
     assert f"{OWNER}: 1 train request failed in round 1, no-key its key has not arrived" in words
+    # Its time is not known, so none is shown.
+    assert "1 request, time not known" in words
+    assert not re.search(r"\b0 ms", words)
 
 
 def test_losses_of_a_completed_run_are_no_full_success(home: SyntheticHome) -> None:
@@ -209,6 +213,54 @@ def test_losses_of_a_completed_run_are_no_full_success(home: SyntheticHome) -> N
     assert "with 3 failed requests." in words
     assert f"{OTHER}: 3 train requests failed in rounds 1 to 3, app-raised the ClientApp raised ValueError" in words
     assert "a slow disk" in words
+    assert f"Next step. Ask {OTHER} for the lines with" in words
+
+
+def test_absent_data_owner_has_a_next_step(home: SyntheticHome) -> None:
+    home.serve()
+    absent = RequestEnded("b", OTHER, "train", "failed", round="1", reason="no-answer", text="no heartbeat")
+    loss = {"data-owner": OTHER, "kind": "train", "reason": "no-answer", "count": 1, "answered": 0}
+    asked = sent("a"), sent("b", OTHER)
+    home.record([begun(), RoundStarted("1", 1), *asked, good("a"), absent, RunEnded("completed", losses=[loss])])
+
+    assert f"Next step. Ask {OTHER} whether its client runs:" in words_of(report(home))
+
+
+def test_values_that_are_no_finite_numbers_are_told_first(home: SyntheticHome) -> None:
+    home.serve()
+    losses = [Metrics(str(number), "train", {"loss": "nan", "accuracy": 0.5}) for number in (1, 2)]
+    home.record([begun(), RoundStarted("1", 2), *losses, RunEnded("completed")])
+
+    words = words_of(report(home))
+
+    assert "No finite numbers. loss, training in rounds 1 to 2." in words
+    assert words.index("No finite numbers") < words.index("The values that the strategy aggregated")
+
+
+@pytest.mark.parametrize(
+    ("missing", "parts"), [((2,), [[1.0], [3.0, 4.0]]), ((1,), [[2.0, 3.0, 4.0]]), ((2, 3), [[1.0], [4.0]])]
+)
+def test_line_ends_before_a_round_without_a_value(missing: tuple[int, ...], parts: list[list[float]]) -> None:
+    whole = {str(number): 0.1 * number for number in (1, 2, 3, 4)}
+    owner = {name: value for name, value in whole.items() if int(name) not in missing}
+    lines = MetricLines("train", "loss", tuple(whole), {"": whole, OWNER: owner})
+
+    assert [[place for place, _ in segment] for segment in lines.segments(OWNER)] == parts
+    assert len(lines.segments("")) == 1
+
+
+def test_rounds_without_any_value_do_not_end_a_line() -> None:
+    lines = MetricLines("evaluate", "loss", ("5", "10"), {OWNER: {"5": 0.2, "10": 0.1}})
+
+    assert lines.segments(OWNER) == [[(5.0, 0.2), (10.0, 0.1)]]
+
+
+def test_requests_outside_of_rounds_are_counted_as_that(home: SyntheticHome) -> None:
+    home.serve()
+    outside = replace(sent("b"), round=""), replace(good("b"), round="")
+    home.record([begun(), RoundStarted("1", 1), sent("a"), good("a"), *outside, RunEnded("completed")])
+
+    assert re.search("no round 2026-01-01 09:30:00 UTC 1 of 1 0", words_of(report(home)))
 
 
 def test_failures_outside_of_rounds_are_told_as_that(home: SyntheticHome) -> None:
@@ -230,7 +282,7 @@ def test_late_reply_is_no_failure(home: SyntheticHome) -> None:
 
     words = words_of(report(home))
 
-    assert "The run was completed after 1m 0s." in words
+    assert "The run was completed after 60 ms." in words
     assert "Failed requests 0" in words
     assert "late" in words
 

@@ -52,6 +52,6 @@ def write_run_report(
     path = write_report(found, file)
     if output is Format.JSON:
         fields = {"run-id": found.id, "role": found.role, "participant": found.participant, "state": found.state}
-        show_json({"path": path, "bytes": path.stat().st_size, **fields})
+        show_json({"path": path, "bytes": path.stat().st_size, **fields, "succeeded": bool(found)})
     else:
         show_text(f"Report: {path}")

@@ -51,7 +51,7 @@ class Facts:
     @property
     def ended(self) -> datetime | None:
         """Return the end of the run, or its last event so far."""
-        return self.run.ended or self.view.ended or self.view.updated
+        return self.view.ended or self.run.ended or self.view.updated
 
     @property
     def seconds(self) -> float | None:

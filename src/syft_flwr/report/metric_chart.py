@@ -33,7 +33,8 @@ def metric_chart(lines: MetricLines, owners: list[str]) -> str:
     layers = [] if is_single(owners) else _ranges(lines)
     # The whole run is above the others.
     single = [owner for owner in drawn if not owner or is_single(owners)]
-    layers += [_layer(lines, owner, owners) for owner in sorted(single, key=lambda owner: (not owner, owner))]
+    for owner in sorted(single, key=lambda owner: (not owner, owner)):
+        layers += _layers(lines, owner, owners)
     values = [value for owner in drawn for _, value in lines.points(owner)]
     low, high = min(lines.places.values()), max(lines.places.values())
     x_axis = {"title": "round", "format": "d", "values": _ticks(low, high), "grid": False, "labelFlush": True}
@@ -92,15 +93,20 @@ def _ranges(lines: MetricLines) -> list[dict[str, Any]]:
     return found
 
 
-def _layer(lines: MetricLines, owner: str, owners: list[str]) -> dict[str, Any]:
-    points = lines.points(owner)
-    colour = colour_of(owner, owners)
+def _layers(lines: MetricLines, owner: str, owners: list[str]) -> list[dict[str, Any]]:
+    """Return the line of an owner, and its marks: a line does not cross a round without a value."""
+    segments, colour = lines.segments(owner), colour_of(owner, owners)
     line: dict[str, Any] = {"type": "line", "stroke": colour, "strokeWidth": 1.5 if owner else 2.5}
     if (dash := dash_of(owner, owners)) != [1, 0]:
         line["strokeDash"] = dash
-    if len(points) == 1 or (not owner and len(points) <= _MOST_MARKS):
-        line["point"] = {"filled": True, "fill": colour, "size": 28}
-    return {"data": values_of([{"x": x, "y": y} for x, y in points]), "mark": line}
+    rows = [{"x": x, "y": y, "s": number} for number, segment in enumerate(segments) for x, y in segment]
+    part = {"detail": {"field": "s", "type": "nominal"}}
+    found: list[dict[str, Any]] = [{"data": values_of(rows), "mark": line, "encoding": part}]
+    has_marks = not owner and len(rows) <= _MOST_MARKS
+    if marked := [{"x": x, "y": y} for segment in segments if has_marks or len(segment) == 1 for x, y in segment]:
+        mark = {"type": "point", "filled": True, "fill": colour, "fillOpacity": 1, "size": 28}
+        found.append({"data": values_of(marked), "mark": mark})
+    return found
 
 
 def _domain(low: float, high: float, room: float) -> list[float]:

@@ -16,6 +16,8 @@ _MOST_DIGITS = 9
 _MOST_COLUMNS = 6
 #: The name of the values of the whole run.
 WHOLE = "whole run"
+#: Numbers that are no finite ones, as the record has them.
+_ODD = ("nan", "inf", "-inf")
 _SOURCES = {"train": "training", "evaluate": "evaluation", "central": "at the aggregator"}
 
 
@@ -54,6 +56,21 @@ class MetricLines:
         places = self.places
         found = [(places[each], drawable(value)) for each, value in self.values[owner].items() if each in places]
         return sorted((place, number) for place, number in found if number is not None)
+
+    def segments(self, owner: str) -> list[list[tuple[float, float]]]:
+        """Return the points of an owner in parts, between which it has no value in a round of the others."""
+        points, order = self.points(owner), {place: number for number, place in enumerate(sorted(self.places.values()))}
+        found: list[list[tuple[float, float]]] = []
+        for number, point in enumerate(points):
+            if number and order[point[0]] == order[points[number - 1][0]] + 1:
+                found[-1].append(point)
+            else:
+                found.append([point])
+        return found
+
+    def odd_rounds(self) -> list[str]:
+        """Return the rounds with a value that is no finite number, such as ``nan``."""
+        return [each for each in self.rounds if any(by_round.get(each) in _ODD for by_round in self.values.values())]
 
     @property
     def places(self) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """The first part of a report: how the run ended and why, each kind of failure, and the next step."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import element, shown
-from syft_flwr.report.metric_lines import is_number
-from syft_flwr.report.numbers import span_text
+from syft_flwr.report.metric_lines import is_number, metric_lines_of
+from syft_flwr.report.next_step import next_step_of
+from syft_flwr.report.numbers import moment_text, span_text
 from syft_flwr.runs.history import RecordedRequest
 from syft_flwr.runs.local_run import INTERRUPTED
 from syft_flwr.runs.peer_view import SILENT
@@ -33,8 +35,12 @@ def outcome_part(facts: Facts) -> str:
     elif not facts.has_record:
         text = "The record of this run is missing or damaged, so rounds, replies and metrics are not known."
         lines.append(element("p", shown(text)))
-    lines += [element("p", shown(text)) for text in (facts.view.wait(), facts.view.warning()) if text]
-    if step := facts.view.next_step():
+    lines.append(_odd_metrics(facts))
+    wait = facts.view.wait()
+    # A reader cannot tell how old the page is.
+    wait = f"At {moment_text(facts.view.now)}: {wait}" if wait else ""
+    lines += [element("p", shown(text)) for text in (wait, facts.view.warning()) if text]
+    if step := next_step_of(facts):
         lines.append(element("p", f"<strong>Next step.</strong> {_with_code(step)}"))
     return element("div", "".join(lines), class_=f"outcome {facts.mood}")
 
@@ -97,7 +103,7 @@ def _failures(facts: Facts) -> str:
         groups[owner, request.kind, request.reason or "unknown"].append(request)
     lines = []
     for (owner, kind, reason), requests in sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST]:
-        head = f"{shortened(owner, _MOST_NAME)}: {counted(len(requests), f'{kind} request')} failed{_rounds(requests)}, {reason}"
+        head = f"{shortened(owner, _MOST_NAME)}: {counted(len(requests), f'{kind} request')} failed{_rounds([each.round for each in requests])}, {reason}"
         text = shortened(requests[-1].text, _MOST_TEXT)
         if reference := facts.details.request(requests[-1].message).reference:
             text += f" (more at {shortened(reference, _MOST_NAME)} in the log of the data owner)"
@@ -107,17 +113,27 @@ def _failures(facts: Facts) -> str:
     return element("ul", "".join(lines)) if lines else ""
 
 
-def _rounds(requests: list[RecordedRequest]) -> str:
-    """Return the rounds of requests in words, as ``in rounds 1 to 5``; empty if none is known."""
-    names = list(dict.fromkeys(request.round for request in requests if request.round))
-    if not names:
+def _rounds(names: Sequence[str]) -> str:
+    """Return rounds in words, as ``in rounds 1 to 5``; empty if none is known."""
+    known = list(dict.fromkeys(name for name in names if name))
+    if not known:
         return ""
-    outside = "" if all(request.round for request in requests) else ", and outside of rounds"
-    numbers = sorted(int(name) for name in names if is_number(name))
-    if len(numbers) == len(names) > 1 and numbers[-1] - numbers[0] == len(numbers) - 1:
+    outside = "" if all(names) else ", and outside of rounds"
+    numbers = sorted(int(name) for name in known if is_number(name))
+    if len(numbers) == len(known) > 1 and numbers[-1] - numbers[0] == len(numbers) - 1:
         return f" in rounds {numbers[0]} to {numbers[-1]}{outside}"
-    more = ", …" if len(names) > _MOST_ROUNDS else ""
-    return f" in round{'s' if len(names) > 1 else ''} {', '.join(names[:_MOST_ROUNDS])}{more}{outside}"
+    more = ", …" if len(known) > _MOST_ROUNDS else ""
+    return f" in round{'s' if len(known) > 1 else ''} {', '.join(known[:_MOST_ROUNDS])}{more}{outside}"
+
+
+def _odd_metrics(facts: Facts) -> str:
+    """Return the metrics with values that are no finite numbers; empty without any."""
+    odd = [(lines.title, names) for lines in metric_lines_of(facts) if (names := lines.odd_rounds())]
+    if not odd:
+        return ""
+    named = "; ".join(f"{shortened(title, _MOST_NAME)}{_rounds(names)}" for title, names in odd[:_MOST])
+    more = f"; and {counted(len(odd) - _MOST, 'more metric')}" if len(odd) > _MOST else ""
+    return element("p", f"<strong>No finite numbers.</strong> {shown(named + more)}.")
 
 
 def _with_code(text: str) -> str:

@@ -124,9 +124,7 @@ def _timeline(facts: Facts) -> str:
     if facts.is_aggregator:
         text += " Clocks of machines differ, so both directions are one part; the place of a part in its bar is not the time at which it happened."
     if timeline.replayed:
-        text += f" {counted(timeline.replayed, 'reply')} of an earlier process is not shown here.".replace(
-            "replys", "replies"
-        )
+        text += f" {_kept_replies(timeline.replayed)} not shown here."
     title = "Seconds by data owner and phase" if facts.is_aggregator else "Seconds by kind and phase"
     sums = tables.phases_table(facts, title, "Data owner" if facts.is_aggregator else "Kind")
     charts = "".join(_sized(timeline_chart(timeline, width, first), width) for width in WIDTHS)
@@ -139,6 +137,10 @@ def _timeline(facts: Facts) -> str:
     return f"<figure>{caption}{legend}{charts}{more}{folded('Values', table_html(sums))}</figure>"
 
 
+def _kept_replies(number: int) -> str:
+    return "A reply of an earlier process is" if number == 1 else f"{number:,} replies of an earlier process are"
+
+
 def _sized(chart: str, width: str) -> str:
     return f'<div class="{width}">{chart}</div>'
 
@@ -149,6 +151,9 @@ def _swatch(colour: str) -> str:
 
 def _requests(facts: Facts) -> str:
     rounds = _table(tables.rounds_table(facts))
+    if kept := sum(request.replayed for request in facts.requests):
+        note = f"{_kept_replies(kept)} counted here, without the seconds of that process."
+        rounds = element("p", shown(note), class_="note") + rounds
     if not facts.is_aggregator:
         return _table(tables.received_table(facts)) + rounds
     by_owner: dict[str, list[str]] = defaultdict(list)

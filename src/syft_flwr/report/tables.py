@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import Table
 from syft_flwr.report.numbers import clock_text, milliseconds_text, moment_text, seconds_by, seconds_text, value_text
+from syft_flwr.report.record_details import NO_ROUND
 from syft_flwr.report.timeline import PHASES
 from syft_flwr.runs.history import RecordedRequest
 from syft_flwr.text import size
@@ -26,6 +27,10 @@ def rounds_table(facts: Facts) -> Table:
         ]
         for each in facts.history.rounds
     ]
+    if rows and (outside := [each for each in facts.requests if not each.round]):
+        good = sum(each.outcome == "answered" for each in outside)
+        failed = sum(each.has_failed for each in outside)
+        rows.append([NO_ROUND, moment_text(outside[0].started), "", f"{good:,} of {len(outside):,}", str(failed)])
     return Table("Rounds", ("Round", "Started", "Seconds", "Good replies", "Failed"), rows, texts=2)
 
 

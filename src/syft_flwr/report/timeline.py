@@ -58,6 +58,8 @@ class Bar:
     start: float
     parts: tuple[tuple[Phase, float], ...]
     lane: int = 0
+    #: The number of its requests with a known time.
+    timed: int = 1
 
     @property
     def seconds(self) -> float:
@@ -83,6 +85,11 @@ class TimelineRow:
     @property
     def seconds(self) -> float:
         return sum(bar.seconds for bar in self.bars)
+
+    @property
+    def unknown(self) -> int:
+        """Return the number of requests whose time is not known: they were never sent, or their begin was lost."""
+        return self.requests - sum(bar.timed for bar in self.bars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,8 @@ def parts_of(request: RecordedRequest, facts: Facts) -> tuple[tuple[Phase, float
     seconds = request.seconds_total
     if request.has_failed:
         # The phases of a failed request are not all known, so they would be a false account of its time.
-        return ((FAILED, seconds if seconds is not None else sum(known.values())),)
+        lost = sum(known.values()) if seconds is None else seconds
+        return ((FAILED, lost),) if lost or seconds is not None else ()
     if seconds is None and not request.outcome and facts.view.updated:
         seconds = (facts.view.updated - request.started).total_seconds()
     return ((UNANSWERED, max(0.0, seconds or 0.0)),)
@@ -142,17 +150,27 @@ def timeline_of(facts: Facts) -> Timeline:
         return Timeline(
             tuple(sorted(rows, key=lambda row: -row.seconds)), facts.run.role, is_summed=True, replayed=replayed
         )
-    rounds = tuple((each.number, max(0.0, (each.started - first).total_seconds())) for each in facts.history.rounds)
+    # A round with kept replies alone began in an earlier process.
+    names = {request.round for request in timed}
+    rounds = tuple(
+        (each.number, max(0.0, (each.started - first).total_seconds()))
+        for each in facts.history.rounds
+        if each.number in names
+    )
     return Timeline(tuple(rows), facts.run.role, is_summed=False, replayed=replayed, rounds=rounds)
 
 
 def _sum(requests: Iterable[RecordedRequest], facts: Facts) -> Bar:
     sums: dict[Phase, float] = defaultdict(float)
+    timed = 0
     for request in requests:
-        for phase, seconds in parts_of(request, facts):
+        parts_of_request = parts_of(request, facts)
+        timed += bool(parts_of_request)
+        for phase, seconds in parts_of_request:
             sums[SENDING if phase is RECEIVING else phase] += seconds
     order = [*PHASES[facts.run.role], FAILED, UNANSWERED]
-    return Bar(0.0, tuple((phase, sums[phase]) for phase in order if phase in sums))
+    parts = tuple((phase, sums[phase]) for phase in order if phase in sums)
+    return Bar(0.0, parts, timed=timed)
 
 
 def _bars(requests: Sequence[RecordedRequest], facts: Facts, first: datetime) -> Iterable[Bar]:
@@ -165,6 +183,6 @@ def _bars(requests: Sequence[RecordedRequest], facts: Facts, first: datetime) ->
             # The event of a request comes after its sealing.
             start -= parts[0][1]
         lane = next((number for number, end in enumerate(ends) if end <= start), len(ends))
-        bar = Bar(start, parts, lane)
+        bar = Bar(start, parts, lane, timed=bool(parts))
         ends[lane : lane + 1] = [bar.end]
         yield bar

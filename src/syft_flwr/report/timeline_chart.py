@@ -56,10 +56,16 @@ def timeline_chart(timeline: Timeline, width: str, rows: tuple[TimelineRow, ...]
 
 
 def _names(row: TimelineRow, top: float, pixels: int) -> list[dict[str, Any]]:
-    right = f"{counted(row.requests, 'request')}, {span_text(row.seconds)}"
+    right = f"{counted(row.requests, 'request')}, {_time(row)}"
     room = max(8, int(pixels / _CHARACTER) - len(right) - 2)
     name = shortened(printable(row.name, 254), room)
     return [{"x": 0, "y": top + 8, "text": name}, {"x": pixels, "y": top + 8, "text": right}]
+
+
+def _time(row: TimelineRow) -> str:
+    if not row.unknown:
+        return span_text(row.seconds)
+    return f"{span_text(row.seconds)} and {row.unknown} not timed" if row.unknown < row.requests else "time not known"
 
 
 def _parts(bar: Bar, top: float, scale: float, in_unit: int) -> list[dict[str, Any]]:

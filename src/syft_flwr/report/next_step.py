@@ -1,0 +1,33 @@
+"""The next step of the reader of a report: that of the run, or else one about the most frequent failure."""
+
+from collections import Counter
+
+from syft_flwr.report.facts import Facts
+from syft_flwr.runs.history import RecordedRequest
+
+#: Reasons of failures at a data owner that sent nothing.
+_ABSENT = ("no-answer", "no-key")
+
+
+def next_step_of(facts: Facts) -> str:
+    """Return the next step in one line, with commands between backquotes; empty if there is none."""
+    if (step := facts.view.next_step()) or not facts.failed:
+        return step
+    reason, _ = Counter(request.reason for request in facts.failed).most_common(1)[0]
+    return _about(facts, next(request for request in reversed(facts.failed) if request.reason == reason))
+
+
+def _about(facts: Facts, failed: RecordedRequest) -> str:
+    run, owner = facts.run, failed.peer
+    if not facts.is_aggregator:
+        return f"Read the log of this data owner: `syft-flwr logs {run.id}{_option(facts, run.participant)}`."
+    if failed.reason in _ABSENT:
+        return f"Ask {owner} whether its client runs: `syft-flwr client`. `syft-flwr doctor` looks for the cause."
+    if run.local:
+        return f"Read the log of the data owner: `syft-flwr logs {run.id}{_option(facts, owner)}`."
+    reference = facts.details.request(failed.message).reference
+    return f"Ask {owner} for the lines with {reference} in its log: `syft-flwr logs {run.id}`." if reference else ""
+
+
+def _option(facts: Facts, email: str) -> str:
+    return f" --email {email}" if facts.run.local else ""
