@@ -86,12 +86,13 @@ format: $(STAMP)
 
 # Large models, hostile envelopes of the largest size, floods of files, whole local runs, and the examples that need no more
 # packages.
-LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_simulation.py tests/e2e/test_simulation_records.py tests/faults/floods \
-	tests/fuzz/test_largest.py tests/examples
-# Most tests wait for processes, so two cores can run four at a time.
+LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_simulation.py \
+	tests/e2e/test_simulation_records.py tests/faults/floods tests/fuzz/test_largest.py tests/examples
+# Most tests wait for processes, so two cores can run four at a time. Their files are in memory, if the machine has enough.
 TEST_PROCESSES ?= 4
 test: $(STAMP)
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos --ignore=tests/browser $(addprefix --ignore=,$(LARGE))
+	TMPDIR=$$($(BIN)/python tests/kits/memory_folder.py) $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal \
+		--ignore=tests/chaos --ignore=tests/browser $(addprefix --ignore=,$(LARGE))
 
 # Takes three minutes.
 test-large: $(STAMP)

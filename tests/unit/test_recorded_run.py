@@ -1,5 +1,6 @@
 """A run over its record: found by its id, with its state from the database and all other values from the record."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -358,7 +359,10 @@ def test_lost_record_leaves_the_state(home: Home, damage: str) -> None:
     home.serve(RunState.COMPLETED)
     if damage != "missing":
         content = {"empty": b"", "garbage": b"\x00\xff\n{}\n[]\n", "torn": b'{"v":1,"n":1,"ti'}[damage]
-        home.record([]).write_bytes(content)
+        record = home.record([])
+        record.write_bytes(content)
+        # A record that was written a moment ago may still belong to a process, and a reader waits for it.
+        os.utime(record, (0, 0))
 
     run = home.open()
 
