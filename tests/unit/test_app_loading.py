@@ -12,6 +12,7 @@ import pytest
 
 from syft_flwr.errors import ConfigError
 from syft_flwr.fl_orchestrator.app_loading import loaded_app
+from syft_flwr.fl_orchestrator.project_modules import ProjectModules
 
 #: A module that imports at each call, as apps do inside of a training function.
 _APP = """\
@@ -269,6 +270,21 @@ def test_linked_package_belongs_to_the_project(make: Make, tmp_path: Path) -> No
     assert [result(folder)[0] for folder in (one, two, one)] == ["one", "two", "one"]
     (shared / "base.py").write_text("BASE = 'edited'\n")
     assert result(one)[0] == "edited"
+
+
+def test_link_to_a_module_of_the_project_belongs_to_it(make: Make, tmp_path: Path) -> None:
+    project, elsewhere = make("one"), tmp_path / "elsewhere"
+    (project / "loaded_linked.py").touch()
+    elsewhere.mkdir()
+    (elsewhere / "loaded_linked.py").symlink_to(project / "loaded_linked.py")
+    (elsewhere / "loaded_other.py").touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(elsewhere)
+        for name in ("loaded_linked", "loaded_other"):
+            importlib.import_module(name)
+
+    assert set(ProjectModules(project).loaded()) == {"loaded_linked"}
 
 
 @pytest.mark.parametrize("reference", ["loaded_pkg.app", "loaded_pkg.app:", "", "loaded_pkg.app:nothing"])

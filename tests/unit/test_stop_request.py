@@ -162,7 +162,7 @@ def test_stream_looks_as_long_as_it_serves_a_run(tmp_path: Path) -> None:
         events.watch_stops(tmp_path, lambda run: not runs.append(run))
         events.emit(RUN, RunStarted("aggregator", "app", ME))
         events.flush()
-        process = json.loads(next(tmp_path.glob("runs/*.jsonl")).read_text().splitlines()[0])["process"]
+        process = json.loads(next(tmp_path.glob("runs/*.aggregator.jsonl")).read_text().splitlines()[0])["process"]
         StopRequest(str(RUN), "aggregator", process).write(tmp_path)
         eventually(lambda: runs == [RUN], "the request")
         events.emit(RUN, RunEnded("stopped"))

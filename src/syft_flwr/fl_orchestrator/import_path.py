@@ -8,6 +8,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 #: Names of the folders with installed packages.
@@ -56,5 +57,9 @@ def _is_standard(entry: str) -> bool:
         return False
     # A built copy of the library may also be in a file such as python311.zip.
     zipped = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
-    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
-    return path.name == zipped or any(path.is_relative_to(folder) for folder in folders)
+    return path.name == zipped or any(path.is_relative_to(folder) for folder in _standard_folders())
+
+
+@cache
+def _standard_folders() -> frozenset[str]:
+    return frozenset({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})

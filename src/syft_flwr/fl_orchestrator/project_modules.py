@@ -4,9 +4,12 @@ Packages that are installed below the folder, such as those of a virtual environ
 """
 
 import importlib
+import os
+import stat
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -32,10 +35,12 @@ class ProjectModules:
 
     def loaded(self) -> dict[str, ModuleType]:
         """Return the imported modules of the project, by name."""
+        # A thousand modules share a few hundred folders, and each part of a path costs a call of the system.
+        owns_folder = cache(self.owns_path)
         return {
             name: module
             for name, module in list(sys.modules.items())
-            if name.partition(".")[0] not in _KEPT and self._owns(module)
+            if name.partition(".")[0] not in _KEPT and self._owns(module, owns_folder)
         }
 
     def clashing(self, reference: str) -> dict[str, ModuleType]:
@@ -66,9 +71,12 @@ class ProjectModules:
         below = [place.relative_to(root) for root in self._roots if place.is_relative_to(root)]
         return bool(below) and not is_installed(below[0])
 
-    def _owns(self, module: ModuleType) -> bool:
+    def _owns(self, module: ModuleType, owns_folder: Callable[[str], bool]) -> bool:
         paths = _sources(module)
-        return bool(paths) and all(map(self.owns_path, paths))
+        # A file belongs where its folder does; a link or a folder can lead to another place.
+        return bool(paths) and all(
+            owns_folder(os.path.split(path)[0]) if _is_file(path) else self.owns_path(path) for path in paths
+        )
 
     def _has(self, name: str) -> bool:
         # A folder without __init__.py gives way to a regular package of the same name, so it hides none.
@@ -132,6 +140,14 @@ def _sources(module: ModuleType | None) -> list[str]:
     except KeyError:
         # The folders of a namespace package come from its parent, which was removed.
         return []
+
+
+def _is_file(path: str) -> bool:
+    """Return whether a path is that of a file and of no link."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _gives_way(module: ModuleType | None, *, wanted: bool) -> bool:
