@@ -315,6 +315,22 @@ def test_app_failure_is_logged_with_code_and_costs(exchange: Exchange) -> None:
     assert end.seconds["run"] == 3.0
 
 
+def test_request_ends_in_the_record_before_it_is_collected(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_ones: list[int] = []
+
+    def note(run: int, event: Event) -> None:
+        assert isinstance(event, RequestEnded)
+        open_ones.append(len(exchange.caller._pending.open([event.message])))
+
+    ids = exchange.send(b"work")
+    monkeypatch.setattr(exchange.caller._endings, "_on_event", note)
+    exchange.owners[DO1].answer(b"done")
+    exchange.caller.give_up(ids[1:], "it is over")
+    exchange.collect(ids)
+
+    assert open_ones == [1, 1]
+
+
 def test_unanswered_request_is_logged(exchange: Exchange) -> None:
     ids = exchange.send(b"work")
     exchange.owners[DO1].answer(b"done")

@@ -48,11 +48,12 @@ def require_small_in_memory(head: bytes, kind: Descriptor) -> int:
                 size, start = _number(head, at, end)
                 at = start + size
                 part = known.get(tag >> 3)
-                if isinstance(part, Descriptor):
+                # A check for a class of protobuf takes longer than all other work on a field.
+                if isinstance(part, int):
+                    room -= _A_NUMBER * _count(head[start:at], part)
+                elif part:
                     parts.append((start, at, part))
                     room -= _A_PART - _A_NUMBER
-                elif part:
-                    room -= _A_NUMBER * _count(head[start:at], part)
             else:
                 raise _no_message()
             if at > end:
