@@ -1,5 +1,6 @@
 """The places of the trackers: a folder for TensorBoard, and a real MLflow server. Skipped where their packages are missing."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,13 @@ def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowS
     """Return a server for the tests that do not stop it."""
     with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def no_own_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the tracker of the person who runs the tests."""
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

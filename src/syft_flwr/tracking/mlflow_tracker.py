@@ -86,10 +86,11 @@ class MlflowTracker:
         # MLflow has no texts over steps: the tag of a text has the latest one.
         texts = {point.key: point.value[:_MOST_TAG] for point in points if isinstance(point.value, str)}
         with self._calls():
+            # The end of this process would lose values that MLflow sends later.
             for batch in _parts(metrics, _MOST_METRICS):
-                self._client.log_batch(self._run, metrics=batch)
+                self._client.log_batch(self._run, metrics=batch, synchronous=True)
             for batch in _parts([RunTag(key, text) for key, text in texts.items()], _MOST_OTHERS):
-                self._client.log_batch(self._run, tags=batch)
+                self._client.log_batch(self._run, tags=batch, synchronous=True)
 
     def end(self, end: TrackedEnd) -> None:
         from mlflow.entities import RunTag
@@ -98,7 +99,7 @@ class MlflowTracker:
         with self._calls():
             tags = [RunTag(name, text[:_MOST_TAG]) for name, text in told.items() if text]
             if tags:
-                self._client.log_batch(self._run, tags=tags)
+                self._client.log_batch(self._run, tags=tags, synchronous=True)
             self._client.set_terminated(self._run, _STATUS.get(end.state, "FAILED"), _milliseconds(end.time))
 
     def close(self) -> None:
@@ -140,7 +141,7 @@ class MlflowTracker:
 
         keys = {parameter_key(name): text[:_MOST_PARAMETER] for name, text in parameters.items()}
         for batch in _parts([Param(key, text) for key, text in keys.items() if key not in known], _MOST_OTHERS):
-            self._client.log_batch(self._run, params=batch)
+            self._client.log_batch(self._run, params=batch, synchronous=True)
 
     @contextlib.contextmanager
     def _calls(self) -> Iterator[None]:

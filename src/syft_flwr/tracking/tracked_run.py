@@ -1,7 +1,7 @@
 """The trackers of the run that a server begins."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from syft_flwr.log import logger
@@ -73,8 +73,10 @@ class TrackedRun:
         processes, self._processes = self._processes, []
         for each in processes:
             each.ask_to_end()
-        for each in processes:
-            each.end()
+        with ExitStack() as ends:
+            # All of them end, also if a person interrupts the wait for one.
+            for each in processes:
+                ends.callback(each.end)
 
 
 @contextmanager
