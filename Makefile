@@ -60,9 +60,11 @@ demo: $(STAMP)
 	cd $(DEMO) && "$(CURDIR)/$(BIN)/python" -m diabetes_prediction.results "$(CURDIR)/.demo/output"
 	@echo "report: $(CURDIR)/.demo/report.html"
 
+# First without a network: uv asks the index of a group also if all of its packages are installed.
+INSTALL_BROWSER := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group browser
 # Draws the picture of the README from the report of the demo, with the programs that `make browser-test` needs.
 picture: demo
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group browser
+	@$(INSTALL_BROWSER) --offline 2>/dev/null || $(INSTALL_BROWSER)
 	$(BIN)/python docs/picture.py .demo/report.html docs/report.png
 
 # Kills the server and the data owners 200 times at random, and once at every named step; takes ten minutes.
@@ -108,7 +110,7 @@ PROGRAMS := import sys; sys.path[:0] = ["tests/browser", "tests/kits"]; \
 	from browserkit.chromium import missing_programs; missing = missing_programs(); \
 	sys.exit(f"This machine has no {missing}. On Debian: apt-get install chromium chromium-driver" if missing else 0)
 browser-test: $(STAMP)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group browser
+	@$(INSTALL_BROWSER) --offline 2>/dev/null || $(INSTALL_BROWSER)
 	@$(BIN)/python -c '$(PROGRAMS)'
 	$(BIN)/pytest tests/browser
 

@@ -90,7 +90,7 @@ class Chromium:
             self._driver = None
         self._program.kill()
         try:
-            eventually(lambda: not processes_of(self.folder), "end of the browser", timeout=10.0)
+            eventually(lambda: not processes_of(self.folder), "end of the browser", timeout=30.0)
         finally:
             for process in processes_of(self.folder):
                 with suppress(psutil.Error):
