@@ -52,7 +52,7 @@ def open_folder(root: Path, parts: Iterable[str], *, create_mode: int | None = N
             fd = inner
         yield fd
     except OSError as error:
-        raise translate(error, "/".join(parts)) from error
+        raise translate(error, "/".join(parts) or root.name) from error
     finally:
         if fd >= 0:
             os.close(fd)
@@ -267,6 +267,8 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> bool:
             write_in_folder(folder, path.name, data, mode=FILE, replace=replace)
         except FileExistsError:
             return False
+        except OSError as error:
+            raise translate(error, path.name) from error
     return True
 
 

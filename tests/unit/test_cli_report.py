@@ -1,7 +1,9 @@
 """``syft-flwr report``: the choice of the run and of the file, its output, and its errors."""
 
 import json
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,51 @@ def test_other_file_is_not_replaced(home: SyntheticHome) -> None:
     assert result.exit_code == ExitCode.USAGE
     assert "notes.html is not a report, so it is not replaced" in result.stderr
     assert Path("notes.html").read_text() == "my notes"
+
+
+@pytest.mark.parametrize(
+    "block", [os.mkfifo, lambda path: path.symlink_to("nowhere"), lambda path: path.symlink_to(path)]
+)
+def test_what_is_no_file_is_not_replaced(home: SyntheticHome, block: Callable[[Path], None]) -> None:
+    path = Path("report.html").absolute()
+    block(path)
+    kind = stat.S_IFMT(path.lstat().st_mode)
+
+    result = invoke(RUN, "-o", path)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "report.html is not a report, so it is not replaced" in result.stderr
+    assert stat.S_IFMT(path.lstat().st_mode) == kind
+
+
+def test_report_is_written_into_a_linked_folder(home: SyntheticHome, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    assert invoke(RUN, "-o", tmp_path / "link").stdout == f"Report: {tmp_path}/link/diabetes-{RUN}.html\n"
+    assert invoke(RUN, "-o", tmp_path / "link" / "mine.html").exit_code == 0
+
+    assert {path.name for path in (tmp_path / "real").iterdir()} == {f"diabetes-{RUN}.html", "mine.html"}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_folder_without_files_is_told_in_two_lines(home: SyntheticHome) -> None:
+    result = invoke(RUN, "-o", "/proc/report.html")
+
+    assert result.exit_code == ExitCode.FAILED
+    assert result.stderr == (
+        "Error: /proc/report.html cannot be written: its folder takes no files\n  Name a file in another folder.\n"
+    )
+
+
+def test_full_disk_names_the_report(home: SyntheticHome, small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "ballast").write_bytes(bytes(1 << 20))
+
+    result = invoke(RUN, "-o", small_disk / "report.html")
+
+    assert result.stderr.splitlines()[0] == "Error: no room left to write report.html"
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
 
 
 def test_folder_that_cannot_be_written_is_told_in_two_lines(home: SyntheticHome, tmp_path: Path) -> None:

@@ -113,6 +113,14 @@ def test_os_error_names_the_file_without_a_local_path(number: int, error: type[S
     assert "/home" not in str(translated)
 
 
+def test_folder_of_a_private_file_that_is_a_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    with pytest.raises(NotFoundError, match=r"^link is not there$"):
+        write_private(tmp_path / "link" / "file", b"content")
+
+
 def test_write_through_a_link_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "notes"
     target.write_text("mine")

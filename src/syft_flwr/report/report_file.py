@@ -1,9 +1,10 @@
 """Writes the report of a run to a file."""
 
+import os
 from pathlib import Path
 
 from syft_flwr.disk_errors import told
-from syft_flwr.errors import ConfigError
+from syft_flwr.errors import ConfigError, NotFoundError, StorageError
 from syft_flwr.files import write_private
 from syft_flwr.report.facts import facts_of
 from syft_flwr.report.page import BEGIN, page
@@ -31,7 +32,13 @@ def write_report(run: RecordedRun, path: str | Path | None = None) -> Path:
     target = target.absolute()
     check_place(target)
     require_engine()
-    write_private(target, page(facts_of(run)).encode())
+    data = page(facts_of(run)).encode()
+    try:
+        # The folder may be a link, as /tmp is on some systems.
+        write_private(target.parent.resolve() / target.name, data)
+    except NotFoundError as error:
+        text = f"{target} cannot be written: its folder takes no files"
+        raise StorageError(text, hint="Name a file in another folder.") from error
     return target
 
 
@@ -39,9 +46,10 @@ def check_place(path: Path) -> None:
     """Check that a report may be written to ``path``, or into it if it is a folder.
 
     Raises:
-        ConfigError: another file is there.
+        ConfigError: another file is there, also a pipe, a device or a broken link.
     """
-    if path.is_file() and not _is_report(path):
+    is_other = not _is_report(path) if path.is_file() else os.path.lexists(path) and not path.is_dir()
+    if is_other:
         raise ConfigError(
             f"{path} is not a report, so it is not replaced", hint="Name another file, or move this one away."
         )
