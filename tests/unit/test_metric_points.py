@@ -1,8 +1,9 @@
 """The points of a run's metrics, and those of them that a tracker does not have yet."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,10 +60,36 @@ def test_other_events_have_no_points() -> None:
     assert points(reply("1", {})) == []
 
 
-def test_named_rounds_get_steps_in_their_order() -> None:
+def test_values_outside_of_rounds_have_their_own_key() -> None:
     reader = PointReader()
-    steps = [points(reply(name, {"m": 1}), reader)[0][1] for name in ("warm-up", "7", "tune", "warm-up", "9" * 40)]
-    assert steps == [1, 7, 2, 1, 3]
+    found = [points(reply(name, {"m": 1}), reader)[0][:2] for name in ("warm-up", "7", "tune", "", "9" * 40)]
+    owner = "do1_hospital-a.org"
+    others = [(f"train.no-round/m/{owner}", step) for step in (1, 2, 3, 4)]
+    assert found == [others[0], (f"train/m/{owner}", 7), *others[1:]]
+
+
+def test_steps_of_a_key_only_grow() -> None:
+    rounds = ("1", "2", "", "1", "2", "", "final", "3", "1")
+    reader, steps = PointReader(), defaultdict[str, list[int]](list)
+    for name in rounds:
+        for key, step, _ in points(Metrics(name, "evaluate", {"m": 1}), reader):
+            steps[key].append(step)
+    assert steps == {
+        "evaluate/m": [1, 2, 3],
+        "evaluate.no-round/m": [1, 2, 3],
+        "evaluate.again-2/m": [1, 2],
+        "evaluate.again-3/m": [1],
+    }
+
+
+def test_continued_run_gives_a_value_the_same_key_and_step() -> None:
+    reader = PointReader()
+    first, second = ([*points(reply("", {"m": 1}), reader), *points(reply("1", {"m": 1}), reader)] for _ in range(2))
+    again = PointReader()
+    mine = [each for name in ("", "1") for each in again.points(entry(reply(name, {"m": 1})))]
+    resumed = [each for name in ("", "1") for each in again.points(replace(entry(reply(name, {"m": 1})), process="b2"))]
+    assert [(each.key, each.step) for each in mine] == [(each.key, each.step) for each in resumed]
+    assert first[0][:2] != second[0][:2]
 
 
 def point(step: int, key: str = "train/m") -> MetricPoint:

@@ -13,6 +13,8 @@ from syft_flwr.tracking.metric_keys import item_key, metric_key
 
 #: Digits of a round that is a number. Trackers keep a step in 64 bits.
 _MOST_DIGITS = 15
+#: Additions to a source. Flower's types of messages have no hyphen.
+_NO_ROUND, _AGAIN = ".no-round", ".again-"
 #: Numbers that JSON has as texts.
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -30,20 +32,31 @@ class MetricPoint:
 class PointReader:
     """Turns the entries of one record into points, in order. The step is the round.
 
-    A round that is no number gets the next number after its first point, counted from 1, so a later reader of the same
-    record gives it the same step.
+    Steps of one key only grow, because TensorBoard drops the points after a smaller one. So these values have keys of their
+    own, by an addition to their source:
+
+    - ``.no-round``: values of a round that is no number. Their steps are 1, 2, 3 and so on.
+    - ``.again-2``: second values of a round, as of a second training; ``.again-3`` for third ones.
+
+    A later reader of the same record, and a process that continues the run, give a value the same key and step.
     """
 
     def __init__(self) -> None:
-        self._steps: dict[str, int] = {}
+        #: The number of values of each metric in each round, or outside of all, by the present process.
+        self._made: Counter[tuple[str, ...]] = Counter()
+        self._process = ""
 
     def points(self, entry: RecordEntry) -> Iterator[MetricPoint]:
         """Yield the points of an entry."""
+        if entry.process != self._process:
+            self._process = entry.process
+            self._made.clear()
         for row in metric_rows(entry):
             yield from self._points(row)
 
     def _points(self, row: MetricRow) -> Iterator[MetricPoint]:
-        key, step = metric_key(row.source, row.name, row.data_owner), self._step(row.round)
+        source, step = self._place(row)
+        key = metric_key(source, row.name, row.data_owner)
         if isinstance(row.value, Sequence) and not isinstance(row.value, str):
             for number, each in enumerate(row.value):
                 value = _value(each)
@@ -52,10 +65,15 @@ class PointReader:
         elif (value := _value(row.value)) is not None:
             yield MetricPoint(key, step, row.time, value)
 
-    def _step(self, round_name: str) -> int:
-        if round_name.isascii() and round_name.isdecimal() and len(round_name) <= _MOST_DIGITS:
-            return int(round_name)
-        return self._steps.setdefault(round_name, len(self._steps) + 1)
+    def _place(self, row: MetricRow) -> tuple[str, int]:
+        """Return the source with its addition, and the step of a value."""
+        is_number = row.round.isascii() and row.round.isdecimal() and len(row.round) <= _MOST_DIGITS
+        metric = row.source, row.name, row.data_owner, row.round if is_number else ""
+        self._made[metric] += 1
+        count = self._made[metric]
+        if not is_number:
+            return f"{row.source}{_NO_ROUND}", count
+        return f"{row.source}{_AGAIN}{count}" if count > 1 else row.source, int(row.round)
 
 
 def _value(value: Any) -> float | str | None:
