@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from tiny_project import Tiny
+from trackingkit.failing_server import silent_port
 from trackingkit.places import FolderPlace, Place, ServerPlace
 from trackingkit.training import client_app, context, legacy_client_app, legacy_server_app, server_app, train
 from trackingkit.written_record import APP, DO1, DS, RUN, WrittenRecord
@@ -130,24 +133,43 @@ def test_local_run_is_tracked_in_a_folder_that_stays(
     assert read["evaluate/accuracy"] == [(1, 0.75), (2, 0.75)]
 
 
+#: The process of a run, which waits until it is killed.
+_SERVER = (
+    "import os, sys, time; from pathlib import Path; from syft_flwr.tracking.tracker_process import TrackerProcess; "
+    "TrackerProcess('a tracker', '', 1, Path('metrics'), sys.argv[1:], os.environ); time.sleep(600)"
+)
+
+
+def kill_server(arguments: list[str], is_due: Callable[[], object], before: Callable[[], object]) -> float:
+    """Kill the server of a run when the time has come; return the seconds until the process of its tracker had ended."""
+    server = subprocess.Popen([sys.executable, "-c", _SERVER, *arguments])
+    try:
+        eventually(lambda: psutil.Process(server.pid).children(), "the tracker has started")
+        eventually(is_due, "the time to kill the server")
+        children = psutil.Process(server.pid).children()
+        before()
+    finally:
+        server.kill()
+        server.wait()
+    killed = time.monotonic()
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
+    assert not alive
+    return time.monotonic() - killed
+
+
 def test_tracker_of_a_killed_server_writes_all_and_ends(folder_place: FolderPlace, tmp_path: Path) -> None:
     record = WrittenRecord(tmp_path / "runs")
     record.begin()
     record.round(1)
     arguments = ["tensorboard", str(record.path), str(RUN), APP, DS, str(folder_place.folder / f"{APP}-{RUN}")]
-    # The process of a run, which waits until it is killed.
-    code = (
-        "import os, sys, time; from pathlib import Path; from syft_flwr.tracking.tracker_process import TrackerProcess; "
-        "TrackerProcess('TensorBoard', '', 1, Path('m'), sys.argv[1:], os.environ); time.sleep(600)"
-    )
-    server = subprocess.Popen([sys.executable, "-c", code, *arguments])
-    try:
-        eventually(lambda: list(folder_place.folder.glob("*/events*")), "the tracker writes")
-        children = psutil.Process(server.pid).children()
-        record.round(2)
-    finally:
-        server.kill()
-        server.wait()
-    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
-    assert not alive
+    kill_server(arguments, lambda: list(folder_place.folder.glob("*/events*")), lambda: record.round(2))
     assert folder_place.points()["train/loss"] == [(1, 0.5), (2, 0.5)]
+
+
+def test_hanging_tracker_of_a_killed_server_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = WrittenRecord(tmp_path / "runs")
+    record.begin()
+    with silent_port() as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        took = kill_server(["mlflow", str(record.path), str(RUN), APP, DS, ""], lambda: True, lambda: None)
+    assert took < 20
