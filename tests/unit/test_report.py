@@ -165,6 +165,18 @@ def test_values_that_look_like_secrets_are_hidden(home: SyntheticHome) -> None:
         assert text in words, text
 
 
+def test_configuration_has_all_digits(home: SyntheticHome) -> None:
+    home.serve()
+    values = {"lr": 0.00012345, "seed": 1 << 62, "layers": list(range(12)), "is-fast": True, "name": "a"}
+    home.record([replace(begun(), run_config=values), RunEnded("completed")])
+
+    words = words_of(written(home))
+
+    layers = "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+    for text in ("lr 0.00012345", f"seed {1 << 62}", f"layers [{layers}]", "is-fast true", "name a"):
+        assert text in words, text
+
+
 def test_missing_package_names_the_command(home: SyntheticHome, monkeypatch: pytest.MonkeyPatch) -> None:
     home.serve()
     home.record(training(emails(1), 1))

@@ -335,6 +335,32 @@ def test_hostile_values_of_metrics_are_shown_or_left_out(home: SyntheticHome) ->
         assert text in words, text
 
 
+@pytest.mark.parametrize("values", [(123_456.1, 123_456.9), (0.00012345, 0.00012349), (1e15, 1e15 + 1), (5.0, 6.0)])
+def test_labels_of_an_axis_differ(home: SyntheticHome, values: tuple[float, float]) -> None:
+    home.serve()
+    home.record([begun(), *(Metrics(f"{number}", "train", {"loss": value}) for number, value in enumerate(values))])
+
+    (chart,) = re.findall("<svg role.*?</svg>", report(home), re.S)
+
+    labels = [label for label in re.findall("<text[^>]*>([^<]*)", chart) if "." in label]
+    assert len(labels) > 1
+    assert len(set(labels)) == len(labels)
+
+
+def test_number_that_no_axis_can_have_is_only_in_the_table(
+    home: SyntheticHome, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home.serve()
+    home.record([begun(), Metrics("1", "train", {"loss": 5e-324}), Metrics("2", "train", {"loss": 1e-323})])
+
+    page = report(home)
+
+    assert "<svg role" not in page
+    assert "4.941e-324" in words_of(page)
+    # The engine told an error there.
+    assert capfd.readouterr().err == ""
+
+
 def test_values_outside_of_rounds_are_in_the_tables_only(home: SyntheticHome) -> None:
     home.serve()
     outside = [replace(good(name, number=3), round="") for name in ("x", "y")]

@@ -123,7 +123,8 @@ def _ticks(low: float, high: float) -> list[int]:
 
 def _format(values: list[float]) -> dict[str, str]:
     largest = max(map(abs, values), default=0.0)
-    return {"format": ".1e"} if largest >= _LARGE or 0 < largest < _SMALL else {}
+    # The engine finds the digits by which the labels differ.
+    return {"format": "e"} if largest >= _LARGE or 0 < largest < _SMALL else {}
 
 
 def _label(lines: MetricLines, drawn: list[str]) -> str:

@@ -1,6 +1,6 @@
 """Writes numbers, times and values for people."""
 
-import math
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +11,8 @@ from syft_flwr.text import duration
 _MOST_ITEMS = 8
 #: A larger number has an exponent.
 _LARGE = 1e15
-#: The largest number that a chart can draw.
-_DRAWABLE = 1e100
+#: The largest and the smallest size of a number that a chart can draw. The steps of an axis are still smaller.
+_DRAWABLE, _SMALLEST = 1e100, 1e-250
 
 
 def value_text(value: Any) -> str:
@@ -29,6 +29,11 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
+def exact_text(value: Any) -> str:
+    """Return a value with all of its digits and items."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def drawable(value: Any) -> float | None:
     """Return a value as a number that a chart can draw; None for all others."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -37,7 +42,7 @@ def drawable(value: Any) -> float | None:
         number = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) and abs(number) <= _DRAWABLE else None
+    return number if number == 0 or _SMALLEST <= abs(number) <= _DRAWABLE else None
 
 
 def seconds_text(seconds: float) -> str:

@@ -8,7 +8,7 @@ from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import Table, element, folded, pairs_html, shown, table_html
 from syft_flwr.report.metric_chart import MIDDLE, RANGE, colour_of, dash_of, is_single, metric_chart
 from syft_flwr.report.metric_lines import WHOLE, MetricLines, metric_lines_of
-from syft_flwr.report.numbers import value_text
+from syft_flwr.report.numbers import exact_text
 from syft_flwr.report.timeline import timeline_of
 from syft_flwr.report.timeline_chart import WIDTHS, timeline_chart
 from syft_flwr.runs.secrets_mask import masked_values
@@ -184,7 +184,7 @@ def _configuration(facts: Facts) -> str:
     for title, values in (("Run configuration", facts.details.run_config), ("Settings", facts.history.settings)):
         if values:
             # Those of an earlier release are not masked in the record.
-            pairs = [(str(name), value_text(value)) for name, value in masked_values(values).items()]
+            pairs = [(str(name), exact_text(value)) for name, value in masked_values(values).items()]
             found.append(pairs_html(title, pairs))
     if kept := facts.details.kept_keys:
         pairs = [(owner, ", ".join(keys)) for owner, keys in sorted(kept.items())]
