@@ -323,8 +323,9 @@ def test_local_run_is_found_by_id_and_by_name(base: Path) -> None:
 def test_local_run_of_another_email_is_not_found(base: Path) -> None:
     keep_ended(base, run=7)
 
-    with pytest.raises(ConfigError, match="is not recorded"):
+    with pytest.raises(ConfigError, match="is not recorded") as caught:
         open_run(7, email="other@x.org")
+    assert f"{_DS} (aggregator), {_DO} (data owner)" in caught.value.hint
 
 
 @pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.FAILED, RunState.STOPPED])

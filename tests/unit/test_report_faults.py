@@ -106,6 +106,7 @@ def test_each_end_has_its_sentence(home: SyntheticHome, state: RunState | None, 
     assert (f"Cause. {cause}" in words) is bool(cause)
     # The open request is not a failure.
     assert "Failed requests 0" in words
+    assert f"1 request had no reply at the end in round 1: {OTHER}." in words
     assert "open, or not awaited" in words
 
 
@@ -119,7 +120,8 @@ def test_running_run_is_told_as_not_over(home: SyntheticHome) -> None:
 
     assert "The run is not over: this report shows its first 20 ms in round 1 of 3." in words
     assert "20 ms so far" in words
-    assert f"Waits for {OWNER}" in words
+    assert re.search(f"At [0-9: -]+ UTC: Waits for {OWNER}", words)
+    assert f"Next step. Follow it with syft-flwr status {RUN} --watch" in words
 
 
 def test_process_that_stands_still_is_told(home: SyntheticHome) -> None:

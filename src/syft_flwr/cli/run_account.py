@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syft_flwr.cli.output import show_table, show_text
-from syft_flwr.text import role_word
+from syft_flwr.text import counted, role_word
 
 if TYPE_CHECKING:
     from syft_flwr.runs.owner_counts import OwnerCounts
@@ -99,7 +99,7 @@ def show_account(run: "RecordedRun") -> None:
     text = f" ({why})" if why else f": {shown_losses(run.losses)}" if run.losses else ""
     state = state_now(run.state, run.updated, datetime.now(UTC))
     show_text(f"State: {shown_state(state, run.losses, run.refusal)}{text}")
-    resumed = f", resumed {run.resumed} times" if run.resumed else ""
+    resumed = f", resumed {counted(run.resumed, 'time')}" if run.resumed else ""
     show_text(f"Started: {_shown(run.started)}, last event: {_shown(run.updated)}{resumed}")
     if run.has_record:
         show_text(f"Replies: {run.answered} of {run.asked}, {run.failed} failed; warnings: {len(run.warnings)}")

@@ -11,8 +11,15 @@ _ABSENT = ("no-answer", "no-key")
 
 def next_step_of(facts: Facts) -> str:
     """Return the next step in one line, with commands between backquotes; empty if there is none."""
-    if (step := facts.view.next_step()) or not facts.failed:
+    view = facts.view
+    if step := view.next_step():
         return step
+    if view.state == "running":
+        return f"Follow it with `syft-flwr status {view.run} --watch`. This page does not change."
+    if view.state == "stopped" and facts.is_aggregator and not facts.run.local:
+        return "The next start of `syft-flwr server` begins a new run."
+    if not facts.failed:
+        return ""
     reason, _ = Counter(request.reason for request in facts.failed).most_common(1)[0]
     return _about(facts, next(request for request in reversed(facts.failed) if request.reason == reason))
 

@@ -8,6 +8,7 @@ from syft_flwr.report.markup import element, shown
 from syft_flwr.report.metric_lines import is_number, metric_lines_of
 from syft_flwr.report.next_step import next_step_of
 from syft_flwr.report.numbers import moment_text, span_text
+from syft_flwr.runs.events import STOPPED
 from syft_flwr.runs.history import RecordedRequest
 from syft_flwr.runs.local_run import INTERRUPTED
 from syft_flwr.runs.peer_view import SILENT
@@ -28,7 +29,7 @@ def outcome_part(facts: Facts) -> str:
         lines.append(element("p", f"<strong>Cause.</strong> {shown(cause)}"))
     if resumed := max(facts.run.resumed, facts.history.account.resumed):
         lines.append(element("p", shown(_resumed(facts, resumed))))
-    lines.append(_failures(facts))
+    lines += [_failures(facts), _open(facts)]
     if facts.problem:
         text = f"A part of the record cannot be read, so this report is not complete: {facts.problem}"
         lines.append(element("p", shown(text)))
@@ -111,6 +112,21 @@ def _failures(facts: Facts) -> str:
     if len(groups) > _MOST:
         lines.append(f"<li>{shown(f'{len(groups) - _MOST:,} more kinds of failures are in the table of failures.')}")
     return element("ul", "".join(lines)) if lines else ""
+
+
+def _open(facts: Facts) -> str:
+    """Return the requests without a reply at the end of a run; empty for a run that is open, and at a data owner."""
+    if facts.view.is_open or not facts.is_aggregator:
+        return ""
+    open_ = [request for request in facts.requests if request.outcome == "" or request.reason == STOPPED]
+    if not open_:
+        return ""
+    owners = list(dict.fromkeys(request.peer for request in open_))
+    more = f" and {len(owners) - _MOST} more" if len(owners) > _MOST else ""
+    named = ", ".join(shortened(owner, _MOST_NAME) for owner in owners[:_MOST])
+    rounds = _rounds([request.round for request in open_])
+    text = f"{counted(len(open_), 'request')} had no reply at the end{rounds}: {named}{more}."
+    return element("p", shown(text))
 
 
 def _rounds(names: Sequence[str]) -> str:

@@ -23,9 +23,12 @@ def write_report(run: RecordedRun, path: str | Path | None = None) -> Path:
         path: the file, or a folder for it; by default ``<app>-<run>.html`` in the current folder.
 
     Raises:
+        TypeError: ``run`` is no run.
         ConfigError: a package of the extra ``report`` is missing, or another file has this path.
         StorageError: the file cannot be written.
     """
+    if not isinstance(run, RecordedRun):
+        raise TypeError(f"write_report() needs a run, as from open_run(), not {type(run).__name__}")
     target = Path(path) if path is not None else Path()
     if target.is_dir():
         target /= default_name(run)

@@ -122,7 +122,7 @@ def failures_table(facts: Facts) -> Table:
         owner = each.peer if facts.is_aggregator else facts.run.participant
         reference = facts.details.request(each.message).reference
         rows.append([owner, each.kind, each.round, each.reason or "unknown", reference, each.text])
-    columns = ("Data owner", "Kind", "Round", "Reason", "Place in the log of the data owner", "Text")
+    columns = ("Data owner", "Kind", "Round", "Reason", "Reference in its log", "Text")
     return Table("Failed requests", columns, rows, texts=9)
 
 

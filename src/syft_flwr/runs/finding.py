@@ -62,6 +62,7 @@ def find_run(
     known = list(local_runs(settings.base))
     local = [run for run in known if isinstance(run, LocalRun)]
     problems: list[StoreError] = []
+    others: list[str] = []
     for each in roles:
         for number in numbers:
             # A run that was not completed is false.
@@ -72,15 +73,16 @@ def find_run(
                 for seat in run.facts.seats:
                     if seat.role == each and mine in (None, seat.email):
                         return recorded_local_run(run, seat)
+                    others.append(f"{seat.email} ({role_word(seat.role)})")
     problems += [each for each in known if isinstance(each, StoreError)]
     if problems:
         # It may be in a file that cannot be read.
         raise problems[0]
     place = f" as {role_word(role)}" if role else ""
-    raise ConfigError(
-        f"run {wanted[:100]!r} is not recorded on this machine{place}",
-        hint="List the runs with `syft-flwr runs`; a run of another participant needs its email or its SYFT_FLWR_HOME.",
-    )
+    hint = "List the runs with `syft-flwr runs`; a run of another participant needs its email or its SYFT_FLWR_HOME."
+    if others:
+        hint = f"This machine has its record of {', '.join(dict.fromkeys(others))}: name one with --email."
+    raise ConfigError(f"run {wanted[:100]!r} is not recorded on this machine{place}", hint=hint)
 
 
 def recorded_local_run(run: LocalRun, seat: LocalSeat) -> RecordedRun:
