@@ -94,7 +94,7 @@ LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_s
 TEST_PROCESSES ?= 4
 test: $(STAMP)
 	TMPDIR=$$($(BIN)/python tests/kits/memory_folder.py) $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal \
-		--ignore=tests/chaos --ignore=tests/browser $(addprefix --ignore=,$(LARGE))
+		--ignore=tests/chaos --ignore=tests/browser --ignore=tests/tracking $(addprefix --ignore=,$(LARGE))
 
 # Takes three minutes.
 test-large: $(STAMP)

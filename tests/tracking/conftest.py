@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("tensorboardX", reason="make tracking-test installs the packages of the trackers")
-pytest.importorskip("tensorboard", reason="make tracking-test installs the packages of the trackers")
-pytest.importorskip("mlflow.server", reason="make tracking-test installs the packages of the trackers")
-
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("trackingkit")
 
-from trackingkit.mlflow_server import MlflowServer  # noqa: E402 - after the check
+from trackingkit.mlflow_server import MlflowServer  # noqa: E402 - on the path from here on
 from trackingkit.places import FolderPlace, Place, ServerPlace  # noqa: E402
 from waiting import PATIENCE  # noqa: E402
 

@@ -23,6 +23,9 @@ from syft_flwr.fl_orchestrator import syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.transport.memory import MemoryNetwork
 
+pytest.importorskip("mlflow", reason="make tracking-test installs MLflow")
+pytest.importorskip("tensorboard", reason="make tracking-test installs TensorBoard")
+
 OWNERS = ["do1_hospital-a.org", "do2_hospital-b.org"]
 
 

@@ -12,6 +12,9 @@ from syft_flwr.tracking.follower import RecordFollower
 from syft_flwr.tracking.metric_keys import metric_key
 from syft_flwr.tracking.tracker import TrackedFacts, Tracker, TrackerError
 
+pytest.importorskip("mlflow", reason="make tracking-test installs MLflow")
+pytest.importorskip("tensorboard", reason="make tracking-test installs TensorBoard")
+
 FACTS = TrackedFacts(str(RUN), APP, DS)
 OWNERS = ["do1_hospital-a.org", "do2_hospital-b.org"]
 

@@ -19,6 +19,9 @@ from waiting import eventually
 
 from syft_flwr.tracking.tracker_process import LITTLE_PATIENCE, PATIENCE
 
+pytest.importorskip("mlflow", reason="make tracking-test installs MLflow")
+pytest.importorskip("tensorboard", reason="make tracking-test installs TensorBoard")
+
 _SECRET = "s3cret-of-ann"
 #: Seconds that a busy machine may add to the end of a run.
 _MARGIN = 4.0
