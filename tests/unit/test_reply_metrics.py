@@ -37,8 +37,8 @@ def test_names_of_several_metric_records_have_the_record() -> None:
 
 
 def test_legacy_results_have_natural_names() -> None:
-    fit = FitRes(_OK, Parameters([], ""), 7, {"accuracy": 0.5, "note": "text", "raw": b"x", "good": True})
-    assert found_in(fitres_to_recorddict(fit, keep_input=False)) == {"num-examples": 7, "accuracy": 0.5, "good": 1}
+    fit = FitRes(_OK, Parameters([], ""), 7, {"loss": 0.5, "note": "text", "raw": b"x", "good": True})
+    assert found_in(fitres_to_recorddict(fit, keep_input=False)) == {"num-examples": 7, "loss": 0.5, "good": 1}
     evaluated = EvaluateRes(_OK, 0.25, 9, {"loss": 4.0, "auc": 0.75})
     assert found_in(evaluateres_to_recorddict(evaluated)) == {
         "loss": 0.25,

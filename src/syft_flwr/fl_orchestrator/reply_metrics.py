@@ -65,10 +65,11 @@ def _named(content: RecordDict) -> Iterator[tuple[str, Any]]:
         for key, record in records:
             yield from ((name if len(records) == 1 else f"{key}/{name}", value) for name, value in record.items())
         return
+    taken = set()
     for (key, name), shown in _LEGACY_NUMBERS.items():
         if isinstance(numbers := content.get(key), MetricRecord) and name in numbers:
+            taken.add(shown)
             yield shown, numbers[name]
-    taken = set(_LEGACY_NUMBERS.values())
     for metrics in legacy:
         yield from ((f"metrics/{name}" if name in taken else name, value) for name, value in metrics.items())
 
