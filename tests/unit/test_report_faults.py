@@ -104,6 +104,8 @@ def test_each_end_has_its_sentence(home: SyntheticHome, state: RunState | None, 
 
     assert sentence in words
     assert (f"Cause. {cause}" in words) is bool(cause)
+    # A failure of a data owner is not the cause of an exception in the ServerApp.
+    assert ("Next step. Read the traceback" in words) is (state is RunState.FAILED)
     # The open request is not a failure.
     assert "Failed requests 0" in words
     assert f"1 request had no reply at the end in round 1: {OTHER}." in words

@@ -18,6 +18,8 @@ def next_step_of(facts: Facts) -> str:
         return f"Follow it with `syft-flwr status {view.run} --watch`. This page does not change."
     if view.state == "stopped" and facts.is_aggregator and not facts.run.local:
         return "The next start of `syft-flwr server` begins a new run."
+    if view.state == "failed" and "ServerApp" in view.cause:
+        return "Read the traceback in the output of the aggregator's process."
     if not facts.failed:
         return ""
     reason, _ = Counter(request.reason for request in facts.failed).most_common(1)[0]
