@@ -436,6 +436,38 @@ def test_thousand_metrics_have_twelve_charts(home: SyntheticHome) -> None:
     assert len(page) < 1_000_000
 
 
+def test_new_names_in_each_reply_push_out_no_other_metric(home: SyntheticHome) -> None:
+    home.serve()
+    hostile = [
+        replace(good(f"h{each}", number=each), metrics={f"h{each}-{place}": place for place in range(100)})
+        for each in range(1, 31)
+    ]
+    honest = good_reply("last", OTHER, "train", 30, 1)
+    home.record([begun(), *hostile, honest, Metrics("30", "train", {"mine": 0.25}), RunEnded("completed")])
+
+    page = report(home)
+
+    words = words_of(page)
+    assert "2,000 values with further names are only in the CSV." in words
+    for text in ("h1-0, training", "h10-99, training", "num-examples, training", "mine, training"):
+        assert text in words, text
+    assert "h11-0" not in words
+    assert len(page) < 1_000_000
+
+
+def test_sampled_data_owners_have_a_row_for_each_value(home: SyntheticHome) -> None:
+    home.serve()
+    replies = [good_reply(f"{each}", owner, "train", each, each) for each, owner in enumerate(emails(300), 1)]
+    home.record([begun(), *replies, RunEnded("completed")])
+
+    page = report(home)
+
+    # A column for each round would have 270,000 cells without a value.
+    assert len(page) < 1_000_000
+    for reply in (replies[0], replies[-1]):
+        assert f"{reply.data_owner} {reply.round} {value_text(reply.metrics['loss'])}" in words_of(page)
+
+
 def _odd(entry: RecordEntry) -> Iterable[RecordEntry]:
     """Yield an entry with each of its fields replaced by a value of another form."""
     for name in entry.fields:

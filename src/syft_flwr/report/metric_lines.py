@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from syft_flwr.report.facts import Facts
@@ -14,6 +15,8 @@ from syft_flwr.report.record_details import NO_ROUND, RoundValues
 _MOST_DIGITS = 9
 #: Data owners up to which each one is a column of the table. Of more, each one is a row.
 _MOST_COLUMNS = 6
+#: Cells of a table for each value in it, up to which it has a column for each round.
+_MOST_CELLS = 8
 #: The name of the values of the whole run.
 WHOLE = "whole run"
 #: Numbers that are no finite ones, as the record has them.
@@ -21,7 +24,7 @@ _ODD = ("nan", "inf", "-inf")
 _SOURCES = {"train": "training", "evaluate": "evaluation", "central": "at the aggregator"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MetricLines:
     """One metric of one source."""
 
@@ -72,7 +75,7 @@ class MetricLines:
         """Return the rounds with a value that is no finite number, such as ``nan``."""
         return [each for each in self.rounds if any(by_round.get(each) in _ODD for by_round in self.values.values())]
 
-    @property
+    @cached_property
     def places(self) -> dict[str, float]:
         """Return the place of each round: its number, or its position if a round is no number."""
         known = [each for each in self.rounds if not each.startswith(NO_ROUND)]
@@ -80,7 +83,7 @@ class MetricLines:
             return {each: float(each) for each in known}
         return {each: float(position) for position, each in enumerate(known, 1)}
 
-    @property
+    @cached_property
     def is_numbered(self) -> bool:
         """Return whether each round is a number."""
         return all(is_number(each) for each in self.rounds if not each.startswith(NO_ROUND))
@@ -107,11 +110,23 @@ class MetricLines:
         if len(owners) <= _MOST_COLUMNS:
             rows = [[number, *(_cell(self.values[owner], number) for owner in owners)] for number in self.rounds]
             return Table(f"{self.title}, by round", ("Round", *names), rows)
+        if len(owners) * len(self.rounds) > _MOST_CELLS * sum(map(len, self.values.values())):
+            return self._list()
         rows = [
             [name, *(_cell(self.values[owner], number) for number in self.rounds)]
             for owner, name in zip(owners, names, strict=True)
         ]
         return Table(f"{self.title}, by data owner and round", ("Data owner", *self.rounds), rows)
+
+    def _list(self) -> Table:
+        """Return a row for each value, for a metric that most data owners have in few rounds only."""
+        rows = [
+            [owner or WHOLE, number, value_text(self.values[owner][number])]
+            for owner in self.owners
+            for number in self.rounds
+            if number in self.values[owner]
+        ]
+        return Table(f"{self.title}, by data owner and round", ("Data owner", "Round", "Value"), rows)
 
 
 def metric_lines_of(facts: Facts) -> list[MetricLines]:

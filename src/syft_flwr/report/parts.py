@@ -75,7 +75,10 @@ def _metrics(facts: Facts) -> str:
 
 def _metrics_note(facts: Facts) -> str:
     if facts.is_aggregator:
-        return "The values that the strategy aggregated, and those in the replies of the data owners."
+        text = "The values that the strategy aggregated, and those in the replies of the data owners."
+        if missing := facts.details.left_out:
+            text += f" A data owner has too many names of metrics: {counted(missing, 'value')} with further names are only in the CSV."
+        return text
     return "The values in the replies that left this data owner."
 
 

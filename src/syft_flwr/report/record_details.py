@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from syft_flwr.runs.entry import RecordEntry
-from syft_flwr.runs.metric_row import metric_rows
+from syft_flwr.runs.metric_row import MetricRow, metric_rows
 
 #: Refused files of which the text is kept; the first ones.
 _KEPT_REFUSALS = 1_000
+#: Names of metrics that one participant may add. A peer can choose new ones for each reply, and each has a table.
+_MOST_NAMES = 1_000
 #: The name of the round of a message that belongs to none.
 NO_ROUND = "no round"
 
@@ -65,6 +67,9 @@ class RecordDetails:
         self.run_config: Mapping[str, Any] = {}
         #: Values by source and name of the metric, then by data owner (empty for the whole run) and round.
         self.metrics: dict[tuple[str, str], dict[str, RoundValues]] = {}
+        #: Values without a place there, because their participant had too many names; and the numbers of its names.
+        self.left_out = 0
+        self._names: Counter[str] = Counter()
         self._requests: dict[str, RequestDetails] = {}
         self.refusals: list[RefusedFile] = []
         self.refused = 0
@@ -98,8 +103,19 @@ class RecordDetails:
         if handler := self._handlers.get(entry.event):
             handler(entry)
         for row in metric_rows(entry):
-            owners = self.metrics.setdefault((row.source, row.name), {})
-            owners.setdefault(row.data_owner, RoundValues()).put(row.round, row.value)
+            self._put(row)
+
+    def _put(self, row: MetricRow) -> None:
+        owners = self.metrics.get((row.source, row.name))
+        if owners is None:
+            if self._names[row.data_owner] >= _MOST_NAMES:
+                self.left_out += 1
+                return
+            self._names[row.data_owner] += 1
+            owners = self.metrics[row.source, row.name] = {}
+        if (values := owners.get(row.data_owner)) is None:
+            values = owners[row.data_owner] = RoundValues()
+        values.put(row.round, row.value)
 
     def _begin(self, entry: RecordEntry) -> None:
         self.has_begin = True
@@ -108,6 +124,8 @@ class RecordDetails:
         self.run_config = mapping_of(entry, "run_config")
         if self._role == "aggregator":
             self.metrics.clear()
+            self._names.clear()
+            self.left_out = 0
             self._requests.clear()
 
     def request(self, message: str) -> RequestDetails:
