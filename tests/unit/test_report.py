@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic_runs import PageWords, SyntheticHome, begun, emails, failed_reply, serving, training, words_of
+from synthetic_runs import DS, PageWords, SyntheticHome, begun, emails, failed_reply, serving, training, words_of
 
 from syft_flwr import write_report
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import ConfigError
-from syft_flwr.runs.events import RequestSent, RoundStarted, RunEnded
+from syft_flwr.runs.events import LoggedWarning, RequestRefused, RequestSent, RoundStarted, RunEnded
 
 
 @pytest.fixture
@@ -163,6 +163,29 @@ def test_values_that_look_like_secrets_are_hidden(home: SyntheticHome) -> None:
     assert "hunter" not in words
     for text in ("lr 0.25", "api-token ***", "https://***@host/x", "--api-key ***"):
         assert text in words, text
+
+
+def test_secrets_in_texts_of_apps_are_hidden(home: SyntheticHome) -> None:
+    text = "cannot open postgres://ann:hunter55555@db/x?n=1 with --token hunter66666"
+    home.serve(RunState.FAILED, text)
+    owner = emails(1)[0]
+    asked = RequestSent("a", owner, "train", round="1", bytes=9)
+    home.record(
+        [
+            begun(),
+            asked,
+            failed_reply("a", owner, text=text),
+            LoggedWarning("ERROR", text, ""),
+            RunEnded("failed", text),
+        ]
+    )
+    home.serve(RunState.FAILED, text, role="datasite")
+    home.record([begun("datasite"), RequestRefused("a.json", DS, "app-raised", text)], "datasite")
+
+    for role in ("aggregator", "datasite"):
+        words = words_of(written(home, role))
+        assert "hunter" not in words
+        assert "cannot open postgres://***@db/x?n=1 with --token ***" in words
 
 
 def test_configuration_has_all_digits(home: SyntheticHome) -> None:

@@ -42,6 +42,7 @@ _PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----\n
         ),
         *("session-cookie", "dsn", "sentry.dsn", "connection-string", "connectionString", "access_key", "secret-key"),
         *("accessToken", "hf.token", "wandb_api_key", "bearer", "jwt", "slack_webhook", "webhook-url", "oauth"),
+        *("api-keys", "openai_key", "WANDB_KEY", "session_id", "PHPSESSID", "dbpass", "shared_secret", "secret-share"),
     ],
 )
 def test_value_of_a_secret_name_is_hidden(name: str) -> None:
@@ -80,6 +81,14 @@ def test_value_of_a_secret_name_is_hidden(name: str) -> None:
             ("forward_pass", "x"),
             ("compass", "north"),
             ("key", "a"),
+        ),
+        *(("num-secret-shares", 3), ("secret-sharing-threshold", 2), ("is-private", 1), ("dp-lr-private", 0.1)),
+        *(
+            ("mail", "mailto:ann@x.org"),
+            ("keys", "a b"),
+            ("session", "morning"),
+            ("sort_keys", "x"),
+            ("note", "a: b@c"),
         ),
         *(("primary_key", "patient"), ("keyboard", "qwerty"), ("public-key-type", "ed25519"), ("monkey", "business")),
         *(
@@ -140,11 +149,23 @@ def test_ordinary_value_is_shown(name: str, value: Any) -> None:
         ("https://host/x?access_token=abc#top", "https://host/x?access_token=***#top"),
         ("Server=db;User Id=ann;Password=pw;Timeout=3", "Server=db;User Id=ann;Password=***;Timeout=3"),
         ('{"user": "ann", "password": "p w", "lr": 1}', '{"user": "ann", "password": "***", "lr": 1}'),
+        (r"{\"password\": \"hunter2\"}", r'{\"password\": \"***"}'),
         ("env HF_TOKEN=abc python -m app", "env HF_TOKEN=*** python -m app"),
         ("docker run -e API_KEY='a b' image", "docker run -e API_KEY='***' image"),
         ("run --password hunter2 --lr 0.1", "run --password *** --lr 0.1"),
         ("run --api-key=hunter2", "run --api-key=***"),
-        (f"Authorization: Bearer {_JWT}", "Authorization: *** ***"),
+        (f"Authorization: Bearer {_JWT}", "Authorization: ***"),
+        ("Authorization: Token hunter2", "Authorization: ***"),
+        ("curl -H 'Cookie: a=b; sid=hunter2' x", "curl -H 'Cookie: ***' x"),
+        ("['run', '--password', 'hunter2']", "['run', '--password', '***']"),
+        ("run '--password' 'hunter2 x'", "run '--password' '***'"),
+        ("ann:hunter2@proxy:3128", "***@proxy:3128"),
+        ("SharedAccessSignature=sv=1&sig=abc%3D", "SharedAccessSignature=sv=1&sig=***"),
+        ("https://x.org/p;jsessionid=hunter2", "https://x.org/p;jsessionid=***"),
+        ("https://hooks.slack.com/services/T0/B0/hunter2", "https://hooks.slack.com/services/***"),
+        ("https://discord.com/api/webhooks/12/hunter-2", "https://discord.com/api/webhooks/***"),
+        ("GOCSPX-" + "aBcD" * 7, MASK),
+        ("1//0g" + "aBcD_" * 7, MASK),
         ("Bearer abc123def456", "Bearer ***"),
         (_JWT, MASK),
         (f"x {_JWT} y", "x *** y"),
@@ -196,7 +217,24 @@ def test_number_can_be_a_password() -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["a", "a=", "://", "a:b@", "--a ", "&a=", "aB1/", '"', "eyJ.", "-", "x://a:b", "-----BEGIN "]
+    "part",
+    [
+        "a",
+        "a=",
+        "://",
+        "a:b@",
+        "--a ",
+        "&a=",
+        "aB1/",
+        '"',
+        "eyJ.",
+        "-",
+        "x://a:b",
+        "-----BEGIN ",
+        "Cookie: ",
+        "a:b",
+        "--a, '",
+    ],
 )
 def test_long_hostile_text_takes_no_time(part: str) -> None:
     text = (part * 32_768)[:32_768]

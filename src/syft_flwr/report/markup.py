@@ -6,8 +6,10 @@ The markup leaves out the end tags that HTML allows to leave out, so that the ta
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 
+from syft_flwr.runs.secrets_mask import masked_text
 from syft_flwr.text import printable
 
 #: Characters of one text in a page.
@@ -34,6 +36,12 @@ def shown(text: object) -> str:
     given = str(text)
     # Most cells of a large page are numbers.
     return given if _PLAIN.fullmatch(given) else escape(printable(given, _MOST))
+
+
+@lru_cache(1_000)
+def told(text: str) -> str:
+    """Return a text of an app or a log without the parts that look like secrets: a report is for other people, too."""
+    return masked_text(text, are_digests=True)
 
 
 def element(tag: str, content: str, **attributes: str) -> str:

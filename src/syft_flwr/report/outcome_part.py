@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from syft_flwr.report.facts import Facts
-from syft_flwr.report.markup import element, shown
+from syft_flwr.report.markup import element, shown, told
 from syft_flwr.report.metric_lines import is_number, metric_lines_of
 from syft_flwr.report.next_step import next_step_of
 from syft_flwr.report.numbers import moment_text, span_text
@@ -26,7 +26,7 @@ def outcome_part(facts: Facts) -> str:
     """Return the outcome in words."""
     lines = [element("p", element("strong", shown(_sentence(facts))))]
     if cause := facts.view.cause:
-        lines.append(element("p", f"<strong>Cause.</strong> {shown(cause)}"))
+        lines.append(element("p", f"<strong>Cause.</strong> {shown(told(cause))}"))
     if resumed := max(facts.run.resumed, facts.history.account.resumed):
         lines.append(element("p", shown(_resumed(facts, resumed))))
     lines += [_failures(facts), _open(facts)]
@@ -40,7 +40,7 @@ def outcome_part(facts: Facts) -> str:
     wait = facts.view.wait()
     # A reader cannot tell how old the page is.
     wait = f"At {moment_text(facts.view.now)}: {wait}" if wait else ""
-    lines += [element("p", shown(text)) for text in (wait, facts.view.warning()) if text]
+    lines += [element("p", shown(told(text))) for text in (wait, facts.view.warning()) if text]
     if step := next_step_of(facts):
         lines.append(element("p", f"<strong>Next step.</strong> {_with_code(step)}"))
     return element("div", "".join(lines), class_=f"outcome {facts.mood}")
@@ -105,7 +105,7 @@ def _failures(facts: Facts) -> str:
     lines = []
     for (owner, kind, reason), requests in sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST]:
         head = f"{shortened(owner, _MOST_NAME)}: {counted(len(requests), f'{kind} request')} failed{_rounds([each.round for each in requests])}, {reason}"
-        text = shortened(requests[-1].text, _MOST_TEXT)
+        text = shortened(told(requests[-1].text), _MOST_TEXT)
         if reference := facts.details.request(requests[-1].message).reference:
             text += f" (more at {shortened(reference, _MOST_NAME)} in the log of the data owner)"
         lines.append(f"<li><strong>{shown(head)}</strong>{shown(text)}")

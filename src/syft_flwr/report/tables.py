@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from syft_flwr.report.facts import Facts
-from syft_flwr.report.markup import Table
+from syft_flwr.report.markup import Table, told
 from syft_flwr.report.numbers import clock_text, milliseconds_text, moment_text, seconds_by, seconds_text, value_text
 from syft_flwr.report.record_details import NO_ROUND
 from syft_flwr.report.timeline import PHASES
@@ -121,21 +121,22 @@ def failures_table(facts: Facts) -> Table:
     for each in facts.failed:
         owner = each.peer if facts.is_aggregator else facts.run.participant
         reference = facts.details.request(each.message).reference
-        rows.append([owner, each.kind, each.round, each.reason or "unknown", reference, each.text])
+        rows.append([owner, each.kind, each.round, each.reason or "unknown", reference, told(each.text)])
     columns = ("Data owner", "Kind", "Round", "Reason", "Reference in its log", "Text")
     return Table("Failed requests", columns, rows, texts=9)
 
 
 def warnings_table(facts: Facts) -> Table:
     """Return the latest warnings in the log."""
-    rows = [[clock_text(each.time), each.level, each.text] for each in facts.history.warnings]
+    rows = [[clock_text(each.time), each.level, told(each.text)] for each in facts.history.warnings]
     return Table("Warnings and errors in the log", ("Time, UTC", "Level", "Text"), rows, texts=9)
 
 
 def refusals_table(facts: Facts) -> Table:
     """Return the files that a data owner refused."""
     rows = [
-        [clock_text(each.time), each.sender, each.message, each.reason, each.text] for each in facts.details.refusals
+        [clock_text(each.time), each.sender, each.message, each.reason, told(each.text)]
+        for each in facts.details.refusals
     ]
     return Table("Refused files", ("Time, UTC", "Sender", "File or message", "Reason", "Text"), rows, texts=9)
 

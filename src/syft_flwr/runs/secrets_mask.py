@@ -15,12 +15,14 @@ MASK = "***"
 
 #: Words of a name whose value is a secret, also ends of longer words, such as ``PGPASSWORD`` and ``accesstoken``.
 _SECRET = re.compile(
-    r"auth|authorization|bearer|cookies?|credentials?|creds|dsn|jwt|oauth|otp|passcode|passwords|pwd|secrets|sessionid"
-    r"|webhook|tokens|.*(?:password|passwd|passphrase|secret|token|apikey|accesskey|privatekey|connectionstring)"
+    r"auth|authorization|bearer|cookies?|credentials?|creds|dsn|jwt|oauth|otp|passcode|passwords|pwd|secrets"
+    r"|webhook|tokens|(?:db|ftp|mysql|redis|root|smtp|ssh|user)pass"
+    r"|.*(?:password|passwd|passphrase|secret|token|apikey|accesskey|privatekey|connectionstring|sessionid|sessid)"
 )
 #: Two words of a name that make its value a secret together.
 _PAIR = re.compile(
-    r"(?:access|account|api|encryption|license|private|secret|sign|signing|ssh) key|connection string|conn str"
+    r"(?:access|account|api|encryption|licen[cs]e|master|openai|private|secret|sign|signing|ssh|wandb) keys?"
+    r"|connection string|conn str|session id"
     r"|(?:db|ftp|login|mail|mysql|redis|smtp|user) pass"
 )
 #: Such a last word of a name tells that the value is a property, a place or a name of the secret.
@@ -33,6 +35,8 @@ _OF_TEXT = re.compile(
     r"bos|cls|context|eos|image|input|mask|max|min|n|new|num|number|output|pad|per|prompt|sep|special|stop|text|total|unk"
     r"|use|vocab"
 )
+#: Such a word of a name tells that a number is about the division of a secret between participants.
+_OF_SHARES = re.compile(r"shares?|sharing")
 #: Such a word of a name tells that a long hexadecimal value is public.
 _DIGEST = re.compile(r"checksum|commit|digests?|fingerprints?|hash(?:es)?|md5|rev|revision|sha|sha1|sha256|sha512|uuid")
 #: Values that tell nothing.
@@ -50,18 +54,23 @@ _FORMS = re.compile(
     | \bsk-[\w-]{20,} | \b[prs]k_(?:live|test)_[A-Za-z0-9]{16,}
     | \bxox[abeprs]-[\w-]{10,} | \bAIza[\w-]{30,} | \bya29\.[\w-]{20,} | \bhf_[A-Za-z0-9]{20,}
     | \bnpm_[A-Za-z0-9]{30,} | \bpypi-[\w-]{30,} | \bSG\.[\w-]{16,}\.[\w-]{16,} | \bdapi[0-9a-f]{32}
+    | \bGOCSPX-[\w-]{20,} | \b1//0[\w-]{20,} | \bAGE-SECRET-KEY-1[0-9A-Z]{40,}
+    | (?<=\bhooks\.slack\.com/services/)[\w/]+ | (?<=\bdiscord\.com/api/webhooks/)[\w/-]+ | (?<=\b[Cc]ookie:[ ])[^"'\n]+
     | (?<=\bBearer[ ])(?=\S*\d)[\w.~+/=-]{8,} | (?<=\bBasic[ ])(?=\S*\d)[\w.~+/=-]{8,}
     """,
     re.VERBOSE | re.DOTALL,
 )
 #: A URL up to its end, in three parts: scheme, authority and the rest.
 _URL = re.compile(r"""(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{1,30}://)(?P<authority>[^\s/?#"'<>]*)(?P<rest>[^\s"'<>]*)""")
-_VALUE = r"""(?P<value>"[^"]*"|'[^']*'|[^\s&#;,"'{}]+)"""
+#: The value of a header of HTTP has a scheme before it.
+_VALUE = r"""(?P<value>"[^"]*"|'[^']*'|(?:(?:Basic|Bearer|Token)[ ](?![ ]))?[^\s&#;,"'{}]+)"""
 #: A name with its value inside of a text: ``name=value``, ``name: value`` or ``"name": "value"``.
-_ASSIGNED = re.compile(rf"""(?<![\w.-])(?P<name>[\w.-]{{1,80}})["']?[ ]{{0,4}}[=:](?!//)[ ]{{0,4}}{_VALUE}""")
-#: ``--name value``
-_OPTION = re.compile(rf"(?<![\w.-])--(?P<name>[\w.-]{{1,80}})[ ]{{1,4}}(?!-){_VALUE}")
-#: Names in the query of a URL with a secret.
+_ASSIGNED = re.compile(rf"""(?<![\w.-])(?P<name>[\w.-]{{1,80}})\\?["']?[ ]{{0,4}}[=:](?!//)[ ]{{0,4}}\\?{_VALUE}""")
+#: ``--name value``, also as items of a list.
+_OPTION = re.compile(rf"""(?<![\w.-])--(?P<name>[\w.-]{{1,80}})["']?,?[ ]{{1,4}}(?!-){_VALUE}""")
+#: ``user:password@host`` without a scheme.
+_USER = re.compile(r"""(?<![\w.:/@%+-])(?!mailto:)[\w.-]{1,64}:[^\s:/@,;"'<>]{1,128}@(?=[\w.-])""")
+#: Names in the query of a URL, or in a part of one, with a secret.
 _QUERY = re.compile(r"(?P<name>[?&](?:sig|signature|key|code|sas|x-amz-signature)=)[^&#\s]+", re.IGNORECASE)
 _NO_DIGEST = r"(?<!sha256:)(?<!sha512:)(?<!sha256-)(?<!sha512-)(?<!sha1:)(?<!md5:)"
 _LONG = re.compile(rf"(?<![A-Za-z0-9+/_=-]){_NO_DIGEST}[A-Za-z0-9+/_-]{{32,}}={{0,2}}")
@@ -99,7 +108,8 @@ def masked_text(text: str, *, are_digests: bool = False) -> str:
 
     With ``are_digests``, long hexadecimal numbers stay.
     """
-    text = _URL.sub(_masked_url, _FORMS.sub(MASK, text))
+    text = _QUERY.sub(rf"\g<name>{MASK}", _URL.sub(_masked_url, _FORMS.sub(MASK, text)))
+    text = _USER.sub(f"{MASK}@", text)
     text = _OPTION.sub(_masked_value, _ASSIGNED.sub(_masked_value, text))
     if are_digests:
         return text
@@ -116,7 +126,7 @@ def _has_digest(name: str) -> bool:
 
 def _is_secret(name: str, value: Any) -> bool:
     words = _words(name)
-    if _PROPERTY.fullmatch(words[-1]):
+    if _PROPERTY.fullmatch(words[-1]) or (not isinstance(value, str) and any(map(_OF_SHARES.fullmatch, words))):
         return False
     found = [word for word in words if _SECRET.fullmatch(word)]
     if found and all(word.startswith("token") for word in found):
@@ -124,7 +134,7 @@ def _is_secret(name: str, value: Any) -> bool:
     if found or any(_PAIR.fullmatch(f"{one} {other}") for one, other in pairwise(words)):
         # The path of a file with a secret is none.
         return not (isinstance(value, str) and _FILE.fullmatch(value))
-    return words[-1] == "private" or words == ["pass"]
+    return (words[-1] == "private" and isinstance(value, str)) or words == ["pass"]
 
 
 def _masked_url(found: re.Match[str]) -> str:
@@ -137,7 +147,7 @@ def _masked_url(found: re.Match[str]) -> str:
             after = f"{MASK}@{after.rpartition('@')[2]}"
     elif before and port and not port.isdigit() and not port.startswith("[") and "@" in rest:
         after = f"{MASK}@{rest.rpartition('@')[2]}"
-    return scheme + _QUERY.sub(rf"\g<name>{MASK}", after)
+    return scheme + after
 
 
 def _masked_value(found: re.Match[str]) -> str:
