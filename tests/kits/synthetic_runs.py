@@ -151,7 +151,7 @@ def failed_reply(message: str, owner: str, kind: str = "train", number: int = 1,
         text=text or "the ClientApp raised ValueError",
         bytes=1_500,
         seconds={"transfer": 0.5},
-        reference="log line 4711",
+        reference="4711c0ffee12",
     )
 
 

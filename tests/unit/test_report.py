@@ -84,7 +84,7 @@ def test_failed_run_tells_the_cause_first(home: SyntheticHome) -> None:
         < words.index("1 train request failed in round 1")
     )
     assert words.index("the ClientApp raised ValueError") < words.index("Good replies")
-    assert "log line 4711" in words
+    assert "4711c0ffee12" in words
 
 
 def test_report_of_a_data_owner_tells_asked_and_left(home: SyntheticHome) -> None:

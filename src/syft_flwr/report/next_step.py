@@ -1,5 +1,6 @@
 """The next step of the reader of a report: that of the run, or else one about the most frequent failure."""
 
+import re
 from collections import Counter
 
 from syft_flwr.report.facts import Facts
@@ -7,6 +8,7 @@ from syft_flwr.runs.history import RecordedRequest
 
 #: Reasons of failures at a data owner that sent nothing.
 _ABSENT = ("no-answer", "no-key")
+_REFERENCE = re.compile(r"[0-9a-zA-Z-]{1,40}")
 
 
 def next_step_of(facts: Facts) -> str:
@@ -35,7 +37,10 @@ def _about(facts: Facts, failed: RecordedRequest) -> str:
     if run.local:
         return f"Read the log of the data owner: `syft-flwr logs {run.id}{_option(facts, owner)}`."
     reference = facts.details.request(failed.message).reference
-    return f"Ask {owner} for the lines with {reference} in its log: `syft-flwr logs {run.id}`." if reference else ""
+    # The data owner chose it, so it must be no text that looks like an advice.
+    if not _REFERENCE.fullmatch(reference):
+        return ""
+    return f"Ask {owner} for the lines with {reference} in its log: `syft-flwr logs {run.id}`."
 
 
 def _option(facts: Facts, email: str) -> str:

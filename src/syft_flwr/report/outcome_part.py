@@ -73,16 +73,18 @@ def _sentence(facts: Facts) -> str:
     view = facts.view
     after = f" after {span_text(facts.seconds)}" if facts.seconds is not None else ""
     where = f" in {view.round_text()}" if view.round_text() else ""
+    last = f" Its last event came{after}." if after else ""
     count = len(facts.failed)
     end = ", but counts as a failure" if view.refusal else f", with {counted(count, 'failed request')}" if count else ""
     sentences = {
         "completed": f"The run was completed{after}{end}.",
         "failed": f"The run failed{after}{where}.",
         "stopped": f"The run was stopped{after}{where}.",
-        INTERRUPTED: f"The run was interrupted{where}: it has no end, and no process serves it. Its last event came{after}.",
+        INTERRUPTED: f"The run was interrupted{where}: it has no end, and no process serves it.{last}",
         SILENT: f"The run stands still{where}: its process wrote no event for {view.silence()}.",
     }
-    so_far = f"The run is not over: this report shows its first {span_text(facts.seconds or 0.0)}{where}."
+    first = f": this report shows its first {span_text(facts.seconds)}" if facts.seconds is not None else ""
+    so_far = f"The run is not over{first}{where}."
     return sentences.get(view.state, so_far)
 
 
