@@ -203,6 +203,28 @@ def test_unreadable_record_is_told_in_the_report(home: SyntheticHome) -> None:
     assert "The record is complete" not in words
 
 
+@pytest.mark.parametrize("damage", [lambda lines: lines[:-1], lambda lines: [*lines[:-1], lines[-1][:-20]]])
+def test_record_without_its_end_says_so(home: SyntheticHome, damage: Callable[[list[bytes]], list[bytes]]) -> None:
+    home.serve()
+    path = home.record(training([OWNER], 1))
+    assert "The record is complete" in words_of(report(home))
+    path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
+
+    words = words_of(report(home))
+
+    assert "The record has no end of the run, so the last events before it can be missing." in words
+    assert "The record is complete" not in words
+
+
+def test_damaged_line_is_counted(home: SyntheticHome) -> None:
+    home.serve()
+    path = home.record(training([OWNER], 1))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], lines[3].replace(b'"v":1', b'"v":2'), *lines[4:]]))
+
+    assert "1 line of the record is missing" in words_of(report(home))
+
+
 def test_request_that_was_never_sent_is_in_the_failures(home: SyntheticHome) -> None:
     home.serve(RunState.FAILED, "no good reply")
     missed = RequestEnded("a", OWNER, "train", "failed", round="1", reason="no-key", text="its key has not arrived")

@@ -217,10 +217,13 @@ def _record(facts: Facts) -> str:
         pairs = [(_PLACES.get(place, place), f"{count:,}") for place, count in facts.details.lost.items()]
         lines.append(pairs_html("Lost events", pairs))
     elif facts.details.gaps:
-        text = (
-            f"{counted(facts.details.gaps, 'line')} of the record are missing, so parts of this report can be missing."
-        )
+        are = "is" if facts.details.gaps == 1 else "are"
+        text = f"{counted(facts.details.gaps, 'line')} of the record {are} missing, so parts of this report can be missing."
         lines.append(element("p", element("strong", shown(text))))
+    elif facts.has_record and run.ended and not facts.history.account.has_ended:
+        # Its disk was full or damaged, or another process recorded the end in the database.
+        text = "The record has no end of the run, so the last events before it can be missing."
+        lines.append(element("p", element("strong", text)))
     elif facts.has_record and facts.details.has_begin and not facts.problem:
         lines.append(element("p", "The record is complete: no lost event is known."))
     named = (
