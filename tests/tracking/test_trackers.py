@@ -42,7 +42,7 @@ def test_metrics_of_the_run_and_of_each_owner_are_kept(place: Place, record: Wri
     record.round(1, 0.5)
     record.round(2, 0.25)
     record.end()
-    assert follow(place, record) == ["sought ", "found ", "works "]
+    assert follow(place, record) == ["sought ", "found ", "has-points ", "works "]
     expected = [(1, 0.5), (2, 0.25)]
     assert place.points() == {"train/loss": expected} | {f"train/loss/{owner}": expected for owner in OWNERS}
 

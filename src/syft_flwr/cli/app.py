@@ -18,6 +18,7 @@ from syft_flwr.cli import (
     start_commands,
     status_command,
     stop_command,
+    track_command,
     version_command,
 )
 from syft_flwr.cli.examples import examples
@@ -89,6 +90,12 @@ app.command(
         "syft-flwr report", "syft-flwr report 1234567890 --output report.html", "syft-flwr report --role data-owner"
     ),
 )(report_command.write_run_report)
+app.command(
+    "track",
+    epilog=examples(
+        "syft-flwr track", "syft-flwr track 1234567890 --tracker mlflow", "syft-flwr track 1234567890 --format json"
+    ),
+)(track_command.track_run)
 app.command(
     "stop", epilog=examples("syft-flwr stop 1234567890", "syft-flwr stop 1234567890 --role data-owner --wait 10")
 )(stop_command.stop_run)

@@ -129,7 +129,13 @@ def _federate(
     run = FollowedRun(home, grid.app_name, "aggregator", participant.email, participant.clock)
     settings, environ = participant.settings, without_current_folder(os.environ)
     tracked = TrackedRun(
-        settings.tracking, home, grid.app_name, participant.email, settings.tensorboard_folder, environ
+        settings.tracking,
+        home,
+        grid.app_name,
+        participant.email,
+        settings.tensorboard_folder,
+        environ,
+        participant.clock,
     )
     # Around the grid, so that the display and the trackers get the end of the run, too.
     with tracking(tracked), showing(run, is_on=display), grid:

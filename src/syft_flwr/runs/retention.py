@@ -17,7 +17,7 @@ _MAX_TOTAL = 1 << 30
 _MAX_RECORDS = 2_000
 _NAME = re.compile(
     r"[0-9a-f]{16}\.(?:aggregator|datasite)"
-    r"\.(?:jsonl|status\.json|(?P<log>log)(?:\.\d)?|(?P<metrics>metrics)\.(?:jsonl|csv))"
+    r"\.(?:jsonl|status\.json|(?P<log>log)(?:\.\d)?|(?P<metrics>metrics)\.(?:jsonl|csv)|(?:tensorboard|mlflow)\.lock)"
 )
 
 

@@ -13,11 +13,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from syft_flwr.locks import ProcessLock
 from syft_flwr.tracking.failure_text import shown_failure
 from syft_flwr.tracking.follower import FAILS, RecordFollower
-from syft_flwr.tracking.mlflow_tracker import MlflowTracker
-from syft_flwr.tracking.tensorboard_tracker import TensorBoardTracker
-from syft_flwr.tracking.tracker import TrackedFacts, Tracker
+from syft_flwr.tracking.places import lock_of, tracker_of
+from syft_flwr.tracking.tracker import TrackedFacts
 
 #: The run comes first on a busy machine.
 _NICE = 5
@@ -44,9 +44,11 @@ def main() -> int:
     def wait(seconds: float) -> bool:
         return bool(select.select([0], [], [], seconds)[0]) or os.getppid() != parent
 
-    tracker: Tracker = MlflowTracker() if name == "mlflow" else TensorBoardTracker(Path(folder))
     try:
-        RecordFollower(tracker, Path(record), TrackedFacts(run, app, aggregator), report).run(wait)
+        # `syft-flwr track` may give the tracker the earlier points of this run at this moment.
+        with ProcessLock(lock_of(Path(record), name), "a tracker", wait=True):
+            facts = TrackedFacts(run, app, aggregator)
+            RecordFollower(tracker_of(name, Path(folder)), Path(record), facts, report).run(wait)
     except Exception as error:  # noqa: BLE001 - it is told, in the process of the run
         report(FAILS, f"{type(error).__name__}: {shown_failure(error)}")
         return 1

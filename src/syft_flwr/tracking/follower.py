@@ -18,6 +18,8 @@ from syft_flwr.tracking.tracker import TrackedEnd, TrackedFacts, Tracker, Tracke
 #: States of a tracker, for the process of the run: its place is asked, its place is there and its package is loaded, it works,
 #: or it cannot be used.
 SOUGHT, FOUND, WORKS, FAILS = "sought", "found", "works", "fails"
+#: Told once, in any state: the tracker has points of this run.
+HAS_POINTS = "has-points"
 #: Seconds between two looks at the record.
 EVERY = 1.0
 #: Seconds before the next try of a tracker that cannot be used: the first pause, and the longest.
@@ -33,10 +35,16 @@ class RecordFollower:
         record: the path of the record.
         facts: the facts of the run that are known without the record.
         report: called with each change of the state, and with the reason if the tracker cannot be used.
+        end: the end of the run, if it is known without the record, which may lack it.
     """
 
     def __init__(
-        self, tracker: Tracker, record: Path, facts: TrackedFacts, report: Callable[[str, str], object]
+        self,
+        tracker: Tracker,
+        record: Path,
+        facts: TrackedFacts,
+        report: Callable[[str, str], object],
+        end: TrackedEnd | None = None,
     ) -> None:
         self._tracker = tracker
         self._reader = RecordReader(record)
@@ -49,7 +57,10 @@ class RecordFollower:
         self._waiting: deque[tuple[str, MetricPoint]] = deque()
         self._batch: list[MetricPoint] = []
         self._end: TrackedEnd | None = None
-        self._has_begun = False
+        self._known_end = end
+        self._has_begun = self._has_points = False
+        #: The number of points that the tracker got from here.
+        self.sent = 0
 
     def run(self, wait: Callable[[float], bool]) -> None:
         """Follow the record until the run has ended, or its process has.
@@ -81,11 +92,12 @@ class RecordFollower:
             # Nothing is known about the run yet.
             return False
         self._deliver()
-        if self._end:
-            self._tracker.end(self._end)
+        end = self._end or self._known_end
+        if end:
+            self._tracker.end(end)
             self._tracker.close()
         self._tell(WORKS)
-        return self._end is not None
+        return end is not None
 
     def _deliver(self) -> None:
         if not self._has_begun:
@@ -107,10 +119,19 @@ class RecordFollower:
         while self._waiting and len(self._batch) < _MOST_POINTS:
             if self._new.add(*self._waiting[0]):
                 self._batch.append(self._waiting[0][1])
+            else:
+                self._note_points()
             self._waiting.popleft()
         if self._batch:
             self._tracker.log(self._batch)
+            self.sent += len(self._batch)
             self._batch = []
+            self._note_points()
+
+    def _note_points(self) -> None:
+        if not self._has_points:
+            self._has_points = True
+            self._report(HAS_POINTS, "")
 
     def _read(self) -> None:
         # A record that cannot be read now is read at the next look. Its writer has logged why.

@@ -26,7 +26,7 @@ ENVIRONMENT = {
 }
 #: The tag with the id of the run, by which a process that continues the run finds it.
 RUN_TAG = "syft_flwr.run"
-_STATUS = {"completed": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+_STATUS = {"completed": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "interrupted": "KILLED"}
 #: Limits of MLflow for one call, and for one value.
 _MOST_METRICS, _MOST_OTHERS = 1_000, 100
 _MOST_PARAMETER, _MOST_TAG = 500, 5_000

@@ -31,19 +31,19 @@ class TensorBoardTracker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._held: dict[str, Counter[int]] = {}
+        self._held: dict[str, Counter[int]] | None = None
         self._file: EventFile | None = None
+        #: The end of the run in the files of earlier processes.
+        self._told_end: Any = None
 
     def seek(self) -> None:
         """Do nothing: the folder is created."""
 
     def begin(self, facts: TrackedFacts) -> None:
         try:
-            if self._file is None:
+            if self._held is None:
                 make_private_folder(self._folder)
-                self._held = _read(self._folder)
-                # Two processes of the same second must not have the same file.
-                self._file = EventFile(self._folder, secrets.token_hex(4))
+                self._held = self._read()
         except OSError as error:
             raise self._problem(error) from error
         if _RUN not in self._held:
@@ -51,39 +51,44 @@ class TensorBoardTracker:
             self._append([_text(_RUN, _table(told | dict(facts.parameters)), 0, facts.started or datetime.now(UTC))])
 
     def held(self, key: str) -> Mapping[int, int]:
-        return self._held.get(key, {})
+        return (self._held or {}).get(key, {})
 
     def log(self, points: Sequence[MetricPoint]) -> None:
         self._append([_point(point) for point in points])
 
     def end(self, end: TrackedEnd) -> None:
         told = {"state": end.state, "cause": end.cause, "losses": end.losses}
-        self._append([_text(_END, _table({name: text for name, text in told.items() if text}), 0, end.time)])
+        event = _text(_END, _table({name: text for name, text in told.items() if text}), 0, end.time)
+        if event.summary.value[0] != self._told_end:
+            self._append([event])
 
     def close(self) -> None:
         if self._file:
             self._file.close()
 
     def _append(self, events: Sequence[Any]) -> None:
-        if self._file is None:
-            raise TrackerError(f"{self._folder} is not open")
         try:
+            if self._file is None:
+                # Two processes of the same second must not have the same file.
+                self._file = EventFile(self._folder, secrets.token_hex(4))
             self._file.append(events)
         except OSError as error:
             raise self._problem(error) from error
 
+    def _read(self) -> dict[str, Counter[int]]:
+        """Return the number of points by key and step in the files of earlier processes."""
+        found: dict[str, Counter[int]] = {}
+        for path in event_files(self._folder):
+            for event in read_events(path):
+                for value in event.summary.value:
+                    key = value.tag.removesuffix(_TEXT)
+                    found.setdefault(key, Counter())[event.step] += 1
+                    if key == _END:
+                        self._told_end = value
+        return found
+
     def _problem(self, error: OSError) -> TrackerError:
         return TrackerError(f"{error.filename or self._folder} cannot be written: {error.strerror or error}")
-
-
-def _read(folder: Path) -> dict[str, Counter[int]]:
-    """Return the number of points by key and step in the files of earlier processes."""
-    found: dict[str, Counter[int]] = {}
-    for path in event_files(folder):
-        for event in read_events(path):
-            for value in event.summary.value:
-                found.setdefault(value.tag.removesuffix(_TEXT), Counter())[event.step] += 1
-    return found
 
 
 def _point(point: MetricPoint) -> Any:

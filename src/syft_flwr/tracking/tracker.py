@@ -49,7 +49,7 @@ class TrackedFacts:
 class TrackedEnd:
     """How a run ended."""
 
-    #: ``completed``, ``failed`` or ``stopped``.
+    #: ``completed``, ``failed`` or ``stopped``; ``interrupted`` for a local run whose process was killed.
     state: str
     cause: str
     #: The failed requests, as JSON; empty if there were none.

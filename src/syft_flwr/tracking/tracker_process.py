@@ -11,7 +11,7 @@ from pathlib import Path
 
 from syft_flwr.log import logger
 from syft_flwr.text import printable
-from syft_flwr.tracking.follower import FAILS, SOUGHT, WORKS
+from syft_flwr.tracking.follower import FAILS, FOUND, HAS_POINTS, SOUGHT, WORKS
 
 #: Seconds after the end of a run for the last points of a tracker.
 PATIENCE = 10.0
@@ -22,10 +22,10 @@ _LEAVING = 1.0
 #: Characters of a reason.
 _MOST = 500
 _DURING = (
-    "run {}: its metrics do not reach {}: {}. The run continues, and {} has them all. The tracker is tried again until the "
-    "end of the run: {}"
+    "run {}: {} do not reach {}: {}. The run continues, and {} has them all. The tracker is tried again until the end of the "
+    "run: {}. Later, `syft-flwr track {}` sends the missing ones"
 )
-_AT_END = "run {}: some of its metrics did not reach {}: {}. {} has them all; before the next run, {}"
+_AT_END = "run {}: {} did not reach {}: {}. {} has them all. To send them, {}`syft-flwr track {}`"
 #: States that the follower does not have: the process begins, or has ended.
 _STARTS, _ENDED = "starts", "ended"
 
@@ -55,7 +55,9 @@ class TrackerProcess:
         self._lock = threading.Condition()
         self._state = _STARTS
         self._since = time.monotonic()
-        self._warned = False
+        self._has_points = False
+        #: The warning of this tracker; empty if there was none.
+        self.warning = ""
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __package__, *arguments],
             stdin=subprocess.PIPE,
@@ -91,10 +93,12 @@ class TrackerProcess:
         self._thread.join()
         if self._process.stdout:
             self._process.stdout.close()
-        if last == WORKS:
-            self._warn("it did not take the last ones in time", _AT_END)
+        if last in {FOUND, WORKS}:
+            # It is there, so there is nothing to correct.
+            which = "the last ones" if self._has_points else "them"
+            self._warn(f"it did not take {which} in time", _AT_END)
         elif last != _ENDED:
-            self._warn("it did not answer before the end of the run", _AT_END)
+            self._warn("it did not answer before the end of the run", _AT_END, f"{self._advice}, then ")
         elif self._process.returncode:
             self._warn(f"its process ended with status {self._process.returncode}", _AT_END)
 
@@ -112,17 +116,22 @@ class TrackerProcess:
         self._note(_ENDED, "")
 
     def _note(self, state: str, reason: str) -> None:
+        if state == HAS_POINTS:
+            self._has_points = True
+            return
         if state == FAILS:
-            self._warn(reason)
-        elif state == WORKS and self._warned:
+            self._warn(reason, _DURING, self._advice)
+        elif state == WORKS and self.warning:
             logger.info("run {}: {} has all metrics so far", self._run, self._title)
         with self._lock:
             if state != self._state:
                 self._state, self._since = state, time.monotonic()
             self._lock.notify_all()
 
-    def _warn(self, reason: str, text: str = _DURING) -> None:
+    def _warn(self, reason: str, text: str, advice: str = "") -> None:
         """Log once that metrics do not reach the tracker."""
-        if not self._warned:
-            self._warned = True
-            logger.warning(text, self._run, self._title, printable(reason, _MOST), self._metrics, self._advice)
+        if not self.warning:
+            which = "some of its metrics" if self._has_points else "its metrics"
+            told = self._run, which, self._title, printable(reason, _MOST), self._metrics, advice, self._run
+            self.warning = text.format(*told)
+            logger.warning(text, *told)
