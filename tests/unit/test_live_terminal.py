@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -171,6 +172,7 @@ def test_forked_child_prints_without_the_table() -> None:
     with opened_screen() as screen, shown(screen):
         child = os.fork()
         if not child:
+            threading.Timer(20, os._exit, (1,)).start()
             sys.stdout.write("child\n")
             sys.stdout.flush()
             os._exit(0)

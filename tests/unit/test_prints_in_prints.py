@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 
 import pytest
 
@@ -89,3 +89,46 @@ def test_forked_child_prints_while_another_thread_logs(run_log: Path) -> None:
 
     assert status == 0
     assert "of the child" in run_log.read_text()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_forked_child_prints_while_the_display_writes() -> None:
+    seen, there = os.pipe()
+    written, done = threading.Event(), threading.Event()
+
+    class Busy(io.RawIOBase):
+        """A terminal that takes the text of the display slowly. Its buffer is locked meanwhile."""
+
+        def writable(self) -> bool:
+            return True
+
+        def fileno(self) -> int:
+            return there
+
+        def write(self, data: object) -> int:
+            written.set()
+            done.wait(30)
+            return len(bytes(data))  # type: ignore[call-overload,no-any-return]
+
+    terminal = io.TextIOWrapper(io.BufferedWriter(Busy()), encoding="utf-8")
+    terminal.write("table")
+    display = threading.Thread(target=terminal.flush)
+    place = SimpleNamespace(stdout=terminal)
+    with LineStream(place, "stdout", lambda _: True) as stream:
+        display.start()
+        assert written.wait(5)
+        child = os.fork()
+        if not child:
+            threading.Timer(20, os._exit, (1,)).start()
+            stream.write("of the child\n")
+            stream.flush()
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        done.set()
+        display.join()
+
+    assert status == 0
+    assert os.read(seen, 100) == b"of the child\n"
+    os.close(seen)
+    terminal.detach().detach()
+    os.close(there)

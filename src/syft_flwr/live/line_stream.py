@@ -52,9 +52,8 @@ class LineStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Give each complete line of the text to the display."""
-        if os.getpid() != self._process:
-            # In a forked child, the lock may be held by a thread that only its parent has.
-            return self._stream.write(text)
+        if self._is_in_child():
+            return self._write_in_child(text)
         with self._lock:
             lines, self._rest = complete_lines(self._rest + text)
             if len(self._rest) > _MOST:
@@ -64,13 +63,28 @@ class LineStream(io.TextIOBase):
             self._give(line)
         return len(text)
 
+    def _is_in_child(self) -> bool:
+        """Return whether this is a forked child, where a thread that only its parent has may hold any lock."""
+        return os.getpid() != self._process
+
+    def _write_in_child(self, text: str) -> int:
+        """Write past the buffer of the stream, because the display may hold its lock while the app forks."""
+        try:
+            fd = self._stream.fileno()
+        except (OSError, ValueError):
+            return self._stream.write(text)
+        rest = text.encode(self.encoding or "utf-8", "backslashreplace")
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        return len(text)
+
     def _give(self, line: str) -> None:
         if not self._take(last_shown(line)):
             self._stream.write(f"{line}\n")
 
     def flush(self) -> None:
-        """Flush the replaced stream. A line without an end waits for its end."""
-        if not self._stream.closed:
+        """Flush the replaced stream. A line without an end waits for its end. A forked child has no buffer."""
+        if not self._is_in_child() and not self._stream.closed:
             self._stream.flush()
 
     def writable(self) -> bool:
