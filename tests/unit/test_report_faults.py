@@ -25,6 +25,7 @@ from synthetic_runs import (
 from syft_flwr import write_report
 from syft_flwr._store.states import RunState
 from syft_flwr.locks import ProcessLock
+from syft_flwr.report import parts
 from syft_flwr.report.metric_lines import MetricLines
 from syft_flwr.report.numbers import value_text
 from syft_flwr.runs.entry import RecordEntry
@@ -33,7 +34,9 @@ from syft_flwr.runs.events import (
     LoggedWarning,
     Lost,
     Metrics,
+    ReplyReleased,
     RequestEnded,
+    RequestReceived,
     RequestRefused,
     RequestSent,
     RoundStarted,
@@ -504,6 +507,32 @@ def test_new_names_in_each_reply_push_out_no_other_metric(home: SyntheticHome) -
         assert text in words, text
     assert "h11-0" not in words
     assert len(page) < 1_000_000
+
+
+def test_hostile_aggregator_makes_no_large_report(home: SyntheticHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_MOST_DRAWN", 30)
+    home.serve(role="datasite")
+    events: list[Event] = [begun("datasite")]
+    for number in range(40):
+        metrics = {f"m{number}-{place}": place for place in range(30)}
+        events.append(RequestReceived(f"{number}", DS, f"train.{number}", bytes=5))
+        events.append(ReplyReleased(f"{number}", DS, "answered", round="1", metrics=metrics, seconds={"run": 1.0}))
+    home.record([*events, RunEnded("completed")], "datasite")
+
+    page = report(home, "datasite")
+
+    words = words_of(page)
+    assert "Those of further names are only in the table of requests." in words
+    assert "The table has 10 more." in words
+    assert "6 more kinds" in words
+    assert f"{_heads(page, 'm0-0, train.0, by round')} {_heads(page, 'm39-0, train.39, by round')}" == "1 0"
+    # The table of requests is complete.
+    assert "m39-29 29" in words
+    assert len(page) < 1_000_000
+
+
+def _heads(page: str, title: str) -> int:
+    return page.count(f"<caption>{title}")
 
 
 def test_sampled_data_owners_have_a_row_for_each_value(home: SyntheticHome) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import Table
 from syft_flwr.report.numbers import drawable, value_text
-from syft_flwr.report.record_details import NO_ROUND, RoundValues
+from syft_flwr.report.record_details import MOST_NAMES, NO_ROUND, RoundValues
 
 #: Digits of a round that is a number.
 _MOST_DIGITS = 9
@@ -152,6 +152,8 @@ def _left(facts: Facts) -> dict[tuple[str, str], dict[str, RoundValues]]:
     found: dict[tuple[str, str], dict[str, RoundValues]] = {}
     for request in facts.requests:
         for name, value in request.metrics.items():
+            if len(found) >= MOST_NAMES and (request.kind, str(name)) not in found:
+                continue
             owners = found.setdefault((request.kind, str(name)), {})
             owners.setdefault(facts.run.participant, RoundValues()).put(request.round, value)
     return found

@@ -9,6 +9,7 @@ from syft_flwr.report.markup import Table, element, folded, pairs_html, shown, t
 from syft_flwr.report.metric_chart import MIDDLE, RANGE, colour_of, dash_of, is_single, metric_chart
 from syft_flwr.report.metric_lines import WHOLE, MetricLines, metric_lines_of
 from syft_flwr.report.numbers import exact_text
+from syft_flwr.report.record_details import MOST_NAMES
 from syft_flwr.report.timeline import timeline_of
 from syft_flwr.report.timeline_chart import WIDTHS, timeline_chart
 from syft_flwr.runs.secrets_mask import masked_values
@@ -17,6 +18,8 @@ from syft_flwr.text import counted, shortened
 #: Metrics with a chart, and rows of a timeline that is not folded.
 _MOST_CHARTS = 12
 _MOST_ROWS = 24
+#: Rows of a timeline that are drawn. The time that a drawing takes grows faster than its rows.
+_MOST_DRAWN = 1_000
 #: Characters of the name of a data owner above its tables, which have all of them.
 _MOST_NAME = 80
 _PLACES = {
@@ -65,7 +68,7 @@ def _metrics(facts: Facts) -> str:
     owners = facts.owners
     figures = "".join(_metric_figure(each, owners) for each in drawn)
     others = [each for each in lines if each not in drawn]
-    note = element("p", shown(_metrics_note(facts)), class_="note")
+    note = element("p", shown(_metrics_note(facts, len(lines))), class_="note")
     more = ""
     if others:
         known = "".join(table_html(each.table()) for each in others)
@@ -73,13 +76,14 @@ def _metrics(facts: Facts) -> str:
     return f"{note}{_metric_legend(drawn, owners)}{element('div', figures, class_='charts')}{more}"
 
 
-def _metrics_note(facts: Facts) -> str:
+def _metrics_note(facts: Facts, number: int) -> str:
     if facts.is_aggregator:
         text = "The values that the strategy aggregated, and those in the replies of the data owners."
         if missing := facts.details.left_out:
             text += f" A data owner has too many names of metrics: {counted(missing, 'value')} with further names are only in the CSV."
         return text
-    return "The values in the replies that left this data owner."
+    text = "The values in the replies that left this data owner."
+    return f"{text} Those of further names are only in the table of requests." if number >= MOST_NAMES else text
 
 
 def _metric_figure(lines: MetricLines, owners: list[str]) -> str:
@@ -118,7 +122,7 @@ def _timeline(facts: Facts) -> str:
     timeline = timeline_of(facts)
     if not timeline.rows:
         return ""
-    first, others = timeline.rows[:_MOST_ROWS], timeline.rows[_MOST_ROWS:]
+    first, others = timeline.rows[:_MOST_ROWS], timeline.rows[_MOST_ROWS:_MOST_DRAWN]
     who = "data owner" if facts.is_aggregator else "kind of request"
     if timeline.is_summed:
         text = f"The sums of all requests by {who}, the longest first."
@@ -128,13 +132,15 @@ def _timeline(facts: Facts) -> str:
         text += " Clocks of machines differ, so both directions are one part; the place of a part in its bar is not the time at which it happened."
     if timeline.replayed:
         text += f" {_kept_replies(timeline.replayed)} not shown here."
+    if (missing := len(timeline.rows) - _MOST_DRAWN) > 0:
+        text += f" The table has {missing:,} more."
     title = "Seconds by data owner and phase" if facts.is_aggregator else "Seconds by kind and phase"
     sums = tables.phases_table(facts, title, "Data owner" if facts.is_aggregator else "Kind")
     charts = "".join(_sized(timeline_chart(timeline, width, first), width) for width in WIDTHS)
     more = ""
     if others:
         rest = "".join(_sized(timeline_chart(timeline, width, others), width) for width in WIDTHS)
-        more = folded(f"{counted(len(others), 'more data owner')}", rest)
+        more = folded(counted(len(others), f"more {'data owner' if facts.is_aggregator else 'kind'}"), rest)
     legend = _legend([(_swatch(f"var(--{phase.name})"), phase.label) for phase in timeline.phases])
     caption = f"<figcaption>{shown(text)}</figcaption>"
     return f"<figure>{caption}{legend}{charts}{more}{folded('Values', table_html(sums))}</figure>"

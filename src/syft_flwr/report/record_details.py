@@ -12,7 +12,7 @@ from syft_flwr.runs.metric_row import MetricRow, metric_rows
 #: Refused files of which the text is kept; the first ones.
 _KEPT_REFUSALS = 1_000
 #: Names of metrics that one participant may add. A peer can choose new ones for each reply, and each has a table.
-_MOST_NAMES = 1_000
+MOST_NAMES = 1_000
 #: The name of the round of a message that belongs to none.
 NO_ROUND = "no round"
 
@@ -108,7 +108,7 @@ class RecordDetails:
     def _put(self, row: MetricRow) -> None:
         owners = self.metrics.get((row.source, row.name))
         if owners is None:
-            if self._names[row.data_owner] >= _MOST_NAMES:
+            if self._names[row.data_owner] >= MOST_NAMES:
                 self.left_out += 1
                 return
             self._names[row.data_owner] += 1
