@@ -1,5 +1,6 @@
 """Whole runs with trackers, by settings alone: both strategy APIs, and only at the aggregator."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tiny_project import Tiny
-from trackingkit.failing_server import silent_port
+from trackingkit.failing_server import refused_port, silent_port
 from trackingkit.places import FolderPlace, Place, ServerPlace
 from trackingkit.training import client_app, context, legacy_client_app, legacy_server_app, server_app, train
 from trackingkit.written_record import APP, DO1, DS, RUN, WrittenRecord
@@ -131,9 +132,34 @@ def test_local_run_is_tracked_in_a_folder_that_stays(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (tmp_path / "boards").glob("tiny-*") if chosen else home.glob("local/*/*/apps/tiny/tensorboard/tiny-*")
+    told = json.loads(done.stdout)
+    assert (told["trackers"], told["warnings"]) == ({"tensorboard": str(folder.parent)}, 0)
     read = FolderPlace(folder.parent, monkeypatch).points(int(folder.name.removeprefix("tiny-")), "tiny")
     assert read["train/loss"] == [(1, 0.5), (2, 0.5)]
     assert read["evaluate/accuracy"] == [(1, 0.75), (2, 0.75)]
+
+
+@pytest.mark.e2e
+def test_local_run_shows_its_trackers_and_their_warning(tmp_path: Path) -> None:
+    tiny = Tiny(tmp_path)
+    environ = os.environ | {"TINY_TASK": "train", "SYFT_FLWR_HOME": str(tmp_path / "home")}
+    with refused_port() as port:
+        environ |= {
+            "SYFT_FLWR_TRACKING": "tensorboard,mlflow",
+            "MLFLOW_TRACKING_URI": f"http://ann:s3cret@127.0.0.1:{port}",
+        }
+        done = subprocess.run(
+            tiny.command(), cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=200, check=False
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (boards,) = tmp_path.glob("home/local/*/*/apps/tiny/tensorboard")
+    lines = done.stdout.splitlines()
+    assert f"TensorBoard: tensorboard --logdir {boards}" in lines
+    assert f"MLflow: http://127.0.0.1:{port}" in lines
+    (warning,) = (line for line in lines if line.startswith("1 warning of ds@research.org, the latest: "))
+    assert f"its metrics do not reach MLflow: http://127.0.0.1:{port}: Connection refused" in warning
+    assert "`syft-flwr track " in warning
+    assert "s3cret" not in done.stdout + done.stderr
 
 
 #: The process of a run, which waits until it is killed.

@@ -15,8 +15,10 @@ from trackingkit.failing_server import black_hole, failing_port, refused_port, s
 from trackingkit.mlflow_server import MlflowServer
 from trackingkit.places import FolderPlace, ServerPlace
 from trackingkit.training import client_app, server_app, train
+from trackingkit.written_record import DS
 from waiting import eventually
 
+from syft_flwr import open_run
 from syft_flwr.tracking.tracker_process import LITTLE_PATIENCE, PATIENCE
 
 pytest.importorskip("mlflow", reason="make tracking-test installs MLflow")
@@ -84,6 +86,12 @@ def test_unreachable_tracker_is_one_warning_and_no_delay(
     assert "MLflow" in warning
     assert reason in warning
     assert metrics_file(tmp_path / "home") in warning
+    assert f"run {context.run_id}: its metrics d" in warning
+    assert f"`syft-flwr track {context.run_id}`" in warning
+    # Also one that came after the end of the run.
+    recorded = open_run(context.run_id, email=DS, home=tmp_path / "home")
+    assert [each.text for each in recorded.warnings] == [warning.removeprefix("WARNING ")]
+    assert recorded.state == "completed"
 
 
 def test_refused_login_shows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]) -> None:

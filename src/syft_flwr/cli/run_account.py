@@ -75,7 +75,10 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
             }
             for each in run.failures
         ],
-        "warnings": [{"time": each.time.isoformat(), "level": each.level, "text": each.text} for each in run.warnings],
+        "warnings": [
+            {"time": each.time.isoformat(), "level": each.level, "text": each.text, "peer": each.peer}
+            for each in run.warnings
+        ],
         "lost": run.lost,
         "paths": {
             "record": run.paths.record,

@@ -154,6 +154,9 @@ def _fields(report: "Report", reported: Path | None = None) -> dict[str, Any]:
         "failures": report.failures,
         "state": local.facts.state.value,
         "losses": [loss.as_fields() for loss in report.losses],
+        "warnings": len(report.warnings),
+        "last-warning": report.warnings[-1] if report.warnings else "",
+        "trackers": dict(report.trackers),
         "first-cause": report.first.as_fields() if report.first else None,
         "participants": [
             {

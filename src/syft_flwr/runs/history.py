@@ -67,6 +67,8 @@ class RecordedWarning:
     time: datetime
     level: str
     text: str
+    #: The participant that it is about; empty if it is about none.
+    peer: str = ""
 
 
 @dataclass(slots=True)
@@ -203,4 +205,5 @@ class RunHistory:
         return self._open_rounds[name]
 
     def _warn(self, entry: RecordEntry) -> None:
-        self.warnings.append(RecordedWarning(entry.time, entry.text("level"), entry.text("text")))
+        told = (entry.text(name) for name in ("level", "text", "peer"))
+        self.warnings.append(RecordedWarning(entry.time, *told))

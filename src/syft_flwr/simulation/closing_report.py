@@ -1,15 +1,20 @@
 """The report at the end of a local run, with one row for each participant."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from syft_flwr._store.states import RunState
+from syft_flwr.errors import StorageError
 from syft_flwr.runs.finding import recorded_local_run
 from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.recorded_run import RecordedRun
+from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.first_cause import FirstCause
 from syft_flwr.simulation.stand_in import Usage
+from syft_flwr.tracking.places import folder_of_app, has_folder, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,10 @@ class Report:
     usage: tuple[Usage, ...] = ()
     #: The temporary folder, if ``keep`` was set.
     kept: Path | None = None
+    #: The warnings of the aggregator that are about no data owner.
+    warnings: tuple[str, ...] = ()
+    #: The folder or address of each tracker, by its name in the setting ``tracking``.
+    trackers: Mapping[str, str] = field(default_factory=dict)
     #: The run as its aggregator recorded it, if its records were deleted with the temporary folder or are in it.
     unkept: RecordedRun | None = None
 
@@ -86,3 +95,24 @@ class Report:
         """Return the run as its aggregator recorded it."""
         # A run that was not completed is false.
         return recorded_local_run(self.local, self.local.aggregator) if self.unkept is None else self.unkept
+
+
+def own_warnings(local: LocalRun) -> tuple[str, ...]:
+    """Return the warnings of the aggregator that are about no data owner. An error is the cause of a failure."""
+    try:
+        found = recorded_local_run(local, local.aggregator).warnings
+    except StorageError:
+        # The log has them, too.
+        return ()
+    return tuple(each.text for each in found if not each.peer and each.level == "warning")
+
+
+def tracker_places(local: LocalRun, federation: Federation, *, are_kept: bool) -> dict[str, str]:
+    """Return the folder or address of each tracker by its name, without a folder that is deleted with the records."""
+    chosen = federation.tensorboard_folder
+    folder = folder_of_app(local.records(local.aggregator.email), chosen)
+    return {
+        name: place_of(name, folder, os.environ)
+        for name in federation.tracking
+        if are_kept or chosen or not has_folder(name)
+    }

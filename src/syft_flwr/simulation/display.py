@@ -21,6 +21,7 @@ from syft_flwr.runs.view import RunView
 from syft_flwr.simulation.closing_report import Report, Row
 from syft_flwr.simulation.first_cause import FirstCause, without_colours
 from syft_flwr.text import counted, duration, role_word, size
+from syft_flwr.tracking.places import TITLES, shown_place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,9 +114,17 @@ class Display:
         if report.unkept is None:
             self._print(f"show them with: syft-flwr runs {report.local.id}")
             self._print(f"write a report of them with: syft-flwr report {report.local.id}")
+        self._show_trackers_and_warnings(report)
         if report.kept:
             self._print(f"folder of this run, with the keys of all participants: {report.kept}")
         self._print(_verdict(report, duration(time.monotonic() - self._started)))
+
+    def _show_trackers_and_warnings(self, report: Report) -> None:
+        for name, place in report.trackers.items():
+            self._print(f"{TITLES[name]}: {shown_place(name, place)}")
+        if report.warnings:
+            number = counted(len(report.warnings), "warning")
+            self._print(f"{number} of {report.local.aggregator.email}, the latest: {report.warnings[-1]}")
 
     def _show_tail(self, log: Path) -> None:
         with log.open("rb") as file:

@@ -14,7 +14,7 @@ from syft_flwr.runs.outcome import is_loss
 from syft_flwr.runs.owner_counts import OwnerCounts
 from syft_flwr.runs.stop_request import LOCAL, LOOK_EVERY, STOPPED_BY_COMMAND, StopFolder
 from syft_flwr.runs.view import RunView
-from syft_flwr.simulation.closing_report import Report, Row
+from syft_flwr.simulation.closing_report import Report, Row, own_warnings, tracker_places
 from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.first_cause import FirstCause, cause_at, cause_of_failure, error_in
@@ -270,6 +270,8 @@ class _Course:
             first=problem.first if problem else None,
             usage=tuple(usage),
             kept=kept,
+            warnings=own_warnings(local),
+            trackers=tracker_places(local, self._federation, are_kept=self._records.are_kept),
             # Read now, because the temporary folder is deleted.
             unkept=None if self._records.are_kept else recorded_local_run(local, local.aggregator),
         )

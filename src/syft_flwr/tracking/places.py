@@ -21,7 +21,7 @@ def tracker_of(name: str, folder: Path) -> Tracker:
         name: as in the setting ``tracking``.
         folder: the folder of the run, for TensorBoard.
     """
-    return TensorBoardTracker(folder) if name == _TENSORBOARD else MlflowTracker()
+    return TensorBoardTracker(folder) if has_folder(name) else MlflowTracker()
 
 
 def folder_of_app(records: Path, chosen: Path | None) -> Path:
@@ -39,6 +39,11 @@ def folder_of_run(folder: Path, app: str, run: int) -> Path:
     return folder / f"{app}-{run}"
 
 
+def has_folder(name: str) -> bool:
+    """Return whether the place of a tracker is a folder of this machine."""
+    return name == _TENSORBOARD
+
+
 def place_of(name: str, folder: Path, environ: Mapping[str, str]) -> str:
     """Return the folder or the address of a tracker, without a login.
 
@@ -47,12 +52,12 @@ def place_of(name: str, folder: Path, environ: Mapping[str, str]) -> str:
         folder: the folder of the app, for TensorBoard.
         environ: the environment of the tracker.
     """
-    return str(folder) if name == _TENSORBOARD else shown_address(environ.get(URI, ""))
+    return str(folder) if has_folder(name) else shown_address(environ.get(URI, ""))
 
 
 def shown_place(name: str, place: str) -> str:
     """Return the place of a tracker as a person uses it: a command for TensorBoard, an address for MLflow."""
-    return shlex.join(["tensorboard", "--logdir", place]) if name == _TENSORBOARD else place
+    return shlex.join(["tensorboard", "--logdir", place]) if has_folder(name) else place
 
 
 def lock_of(record: Path, name: str) -> Path:

@@ -55,7 +55,8 @@ class TrackerProcess:
         self._lock = threading.Condition()
         self._state = _STARTS
         self._since = time.monotonic()
-        self._has_points = False
+        #: Whether the tracker has points of this run.
+        self.has_points = False
         #: The warning of this tracker; empty if there was none.
         self.warning = ""
         self._process = subprocess.Popen(
@@ -95,7 +96,7 @@ class TrackerProcess:
             self._process.stdout.close()
         if last in {FOUND, WORKS}:
             # It is there, so there is nothing to correct.
-            which = "the last ones" if self._has_points else "them"
+            which = "the last ones" if self.has_points else "them"
             self._warn(f"it did not take {which} in time", _AT_END)
         elif last != _ENDED:
             self._warn("it did not answer before the end of the run", _AT_END, f"{self._advice}, then ")
@@ -117,7 +118,7 @@ class TrackerProcess:
 
     def _note(self, state: str, reason: str) -> None:
         if state == HAS_POINTS:
-            self._has_points = True
+            self.has_points = True
             return
         if state == FAILS:
             self._warn(reason, _DURING, self._advice)
@@ -131,7 +132,7 @@ class TrackerProcess:
     def _warn(self, reason: str, text: str, advice: str = "") -> None:
         """Log once that metrics do not reach the tracker."""
         if not self.warning:
-            which = "some of its metrics" if self._has_points else "its metrics"
+            which = "some of its metrics" if self.has_points else "its metrics"
             told = self._run, which, self._title, printable(reason, _MOST), self._metrics, advice, self._run
             self.warning = text.format(*told)
             logger.warning(text, *told)
