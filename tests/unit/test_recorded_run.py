@@ -289,7 +289,7 @@ def test_completed_run_has_all_values(home: Home, tmp_path: Path) -> None:
             ended("a"),
             ended("b", outcome="failed", reason="app-raised", text="ValueError"),
             Metrics("1", "evaluate", {"accuracy": 0.5}),
-            LoggedWarning("warning", "slow"),
+            LoggedWarning("warning", "slow", "do1@y.org"),
             Lost(3, "queue"),
             RunEnded("completed"),
         ]
@@ -304,7 +304,7 @@ def test_completed_run_has_all_values(home: Home, tmp_path: Path) -> None:
     assert run.metrics["evaluate"]["1"]["accuracy"] == 0.5
     assert [str(each) for each in run.failures] == [f"{_DO} in round 1: app-raised: ValueError"]
     assert (run.data_owners[_DO].asked, run.lost) == (2, 3)
-    assert [(each.level, each.text) for each in run.warnings] == [("warning", "slow")]
+    assert [(each.level, each.text, each.peer) for each in run.warnings] == [("warning", "slow", "do1@y.org")]
     assert (run.paths.record, run.paths.home, run.paths.output, run.paths.log) == (
         record,
         home.folder,

@@ -4,9 +4,13 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from syft_flwr.config.values import TRACKERS
 from syft_flwr.runs.metric_files import metric_paths
 from syft_flwr.runs.record import record_path
 from syft_flwr.runs.retention import KEPT, delete_expired, expired_records
+from syft_flwr.tracking.places import lock_of
 
 NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
 
@@ -48,6 +52,15 @@ def test_metrics_expire_with_their_record(tmp_path: Path) -> None:
     old = write(tmp_path, 1, KEPT + timedelta(minutes=1)), *metrics(tmp_path, 1, KEPT + timedelta(minutes=1))
     metrics(tmp_path, 2, KEPT - timedelta(minutes=1))
     assert expired(tmp_path) == set(old)
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_lock_of_a_tracker_expires_with_its_record(tracker: str, tmp_path: Path) -> None:
+    for run, age in ((1, KEPT + timedelta(minutes=1)), (2, KEPT - timedelta(minutes=1))):
+        lock = lock_of(record_path(tmp_path, run, "aggregator"), tracker)
+        lock.touch()
+        os.utime(lock, ((NOW - age).timestamp(),) * 2)
+    assert expired(tmp_path) == {lock_of(record_path(tmp_path, 1, "aggregator"), tracker).name}
 
 
 def test_metrics_of_many_bytes_expire_no_record(tmp_path: Path) -> None:
