@@ -20,7 +20,9 @@ from waiting import eventually
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.states import RunState
 from syft_flwr.cli.app import app
+from syft_flwr.files import write_private
 from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.local_run import LocalFacts, LocalRun, LocalSeat, describe_local_run
 from syft_flwr.tracking.places import lock_of
 from syft_flwr.tracking.tracker_process import TrackerProcess
 
@@ -105,6 +107,26 @@ def test_end_that_only_the_database_has_is_sent(place: Place, record: WrittenRec
     note_run(home, RunState.STOPPED)
     assert track(RUN, "--tracker", place.name).exit_code == 0
     assert place.told()["state"] == "stopped"
+
+
+def test_killed_local_run_is_sent_as_stopped(server_place: ServerPlace, tmp_path: Path) -> None:
+    facts = LocalFacts(
+        app=APP,
+        transport="syftbox",
+        project=tmp_path,
+        output=tmp_path,
+        seats=(LocalSeat(email=DS, role="aggregator", log=tmp_path / "log"),),
+        started=BEGAN,
+    )
+    local = LocalRun(tmp_path / "home" / "local" / "20261128-093000-0000abcd", facts)
+    record = WrittenRecord(local.records(DS))
+    record.begin()
+    record.round(1)
+    write_private(*describe_local_run(local.folder, facts))
+    assert track(local.name, "--tracker", "mlflow").exit_code == 0
+    # Nothing continues it.
+    assert [each.info.status for each in server_place.runs()] == ["KILLED"]
+    assert server_place.points()["train/loss"] == [(1, 0.5)]
 
 
 def test_trackers_and_folder_of_the_run_are_the_default(
