@@ -47,7 +47,8 @@ def test_repeated_reply_is_counted_once(federation: ResumingFederation) -> None:
 
     assert federation.rows() == before
     ends = [entry for entry in federation.record() if entry.event == "request-ended"]
-    assert [entry.fields["message"] for entry in ends] == [*ids, *ids]
+    # The replies of two data owners can end in any order.
+    assert sorted(entry.fields["message"] for entry in ends) == sorted([*ids, *ids])
     assert [entry.fields.get("replayed", False) for entry in ends] == [False, False, True, True]
     assert [entry.fields["metrics"] for entry in ends] == [{"bytes": len(b"done")}] * 4
     sent = [entry.fields.get("replayed", False) for entry in federation.record() if entry.event == "request-sent"]
