@@ -106,6 +106,9 @@ class TrackerProcess:
     def _patience(self, began: float) -> float:
         """Return the time at which the process is ended."""
         little = LITTLE_PATIENCE.get(self._state, PATIENCE)
+        if self._state == SOUGHT:
+            # It was asked early in the run. One that is silent since then does not delay the end.
+            return self._since + little
         # The last try of a tracker that fails begins with the end of the run.
         return min(began + PATIENCE, max(began, self._since) + little)
 
