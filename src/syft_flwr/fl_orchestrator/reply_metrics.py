@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
+from syft_flwr.runs.entry import NOT_FINITE
 from syft_flwr.runs.events import MetricValue, Number
 from syft_flwr.text import printable
 
@@ -25,7 +26,6 @@ _LEGACY_NUMBERS = {
     ("evaluateres.num_examples", "num_examples"): "num-examples",
     ("fitres.num_examples", "num_examples"): "num-examples",
 }
-_NO_NUMBERS = ("nan", "inf", "-inf")
 _MAX_BITS = 64
 _LEGACY_METRICS = ("fitres.metrics", "evaluateres.metrics")
 
@@ -95,4 +95,4 @@ def _number(value: Any) -> Number | str | None:
         return int(value) if value.bit_length() <= _MAX_BITS else None
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
-    return value if isinstance(value, str) and value in _NO_NUMBERS else None
+    return value if isinstance(value, str) and value in NOT_FINITE else None

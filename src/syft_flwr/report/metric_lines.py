@@ -10,6 +10,7 @@ from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import Table
 from syft_flwr.report.numbers import drawable, value_text
 from syft_flwr.report.record_details import MOST_NAMES, NO_ROUND, RoundValues
+from syft_flwr.runs.entry import NOT_FINITE
 
 #: Digits of a round that is a number.
 _MOST_DIGITS = 9
@@ -19,8 +20,6 @@ _MOST_COLUMNS = 6
 _MOST_CELLS = 8
 #: The name of the values of the whole run.
 WHOLE = "whole run"
-#: Numbers that are no finite ones, as the record has them.
-_ODD = ("nan", "inf", "-inf")
 _SOURCES = {"train": "training", "evaluate": "evaluation", "central": "at the aggregator"}
 
 
@@ -73,7 +72,9 @@ class MetricLines:
 
     def odd_rounds(self) -> list[str]:
         """Return the rounds with a value that is no finite number, such as ``nan``."""
-        return [each for each in self.rounds if any(by_round.get(each) in _ODD for by_round in self.values.values())]
+        return [
+            each for each in self.rounds if any(is_not_finite(by_round.get(each)) for by_round in self.values.values())
+        ]
 
     @cached_property
     def places(self) -> dict[str, float]:
@@ -136,6 +137,10 @@ def metric_lines_of(facts: Facts) -> list[MetricLines]:
         MetricLines(source, name, rounds_of(by_owner), by_owner) for (source, name), by_owner in values.items() if name
     ]
     return sorted(found, key=lambda each: "" not in each.values)
+
+
+def is_not_finite(value: Any) -> bool:
+    return isinstance(value, str) and value in NOT_FINITE
 
 
 def is_number(round_name: str) -> bool:

@@ -22,10 +22,11 @@ def next_step_of(facts: Facts) -> str:
         return "The next start of `syft-flwr server` begins a new run."
     if view.state == "failed" and "ServerApp" in view.cause:
         return "Read the traceback in the output of the aggregator's process."
-    if not facts.failed:
+    failed = facts.failed
+    if not failed:
         return ""
-    reason, _ = Counter(request.reason for request in facts.failed).most_common(1)[0]
-    return _about(facts, next(request for request in reversed(facts.failed) if request.reason == reason))
+    reason, _ = Counter(request.reason for request in failed).most_common(1)[0]
+    return _about(facts, next(request for request in reversed(failed) if request.reason == reason))
 
 
 def _about(facts: Facts, failed: RecordedRequest) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import element, shown, told
-from syft_flwr.report.metric_lines import is_number, metric_lines_of
+from syft_flwr.report.metric_lines import MetricLines, is_number
 from syft_flwr.report.next_step import next_step_of
 from syft_flwr.report.numbers import moment_text, span_text
 from syft_flwr.runs.events import STOPPED
@@ -22,7 +22,7 @@ _MOST_NAME, _MOST_TEXT = 80, 300
 _MOST_ROUNDS = 6
 
 
-def outcome_part(facts: Facts) -> str:
+def outcome_part(facts: Facts, metrics: Sequence[MetricLines]) -> str:
     """Return the outcome in words."""
     lines = [element("p", element("strong", shown(_sentence(facts))))]
     if cause := facts.view.cause:
@@ -36,7 +36,7 @@ def outcome_part(facts: Facts) -> str:
     elif not facts.has_record:
         text = "The record of this run is missing or damaged, so rounds, replies and metrics are not known."
         lines.append(element("p", shown(text)))
-    lines.append(_odd_metrics(facts))
+    lines.append(_odd_metrics(metrics))
     wait = facts.view.wait()
     # A reader cannot tell how old the page is.
     wait = f"At {moment_text(facts.view.now)}: {wait}" if wait else ""
@@ -144,9 +144,9 @@ def _rounds(names: Sequence[str]) -> str:
     return f" in round{'s' if len(known) > 1 else ''} {', '.join(known[:_MOST_ROUNDS])}{more}{outside}"
 
 
-def _odd_metrics(facts: Facts) -> str:
+def _odd_metrics(metrics: Sequence[MetricLines]) -> str:
     """Return the metrics with values that are no finite numbers; empty without any."""
-    odd = [(lines.title, names) for lines in metric_lines_of(facts) if (names := lines.odd_rounds())]
+    odd = [(lines.title, names) for lines in metrics if (names := lines.odd_rounds())]
     if not odd:
         return ""
     named = "; ".join(f"{shortened(title, _MOST_NAME)}{_rounds(names)}" for title, names in odd[:_MOST])

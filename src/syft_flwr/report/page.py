@@ -7,6 +7,7 @@ from importlib import resources
 
 from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import element, shown
+from syft_flwr.report.metric_lines import metric_lines_of
 from syft_flwr.report.numbers import moment_text, span_text
 from syft_flwr.report.outcome_part import outcome_part, tiles
 from syft_flwr.report.parts import PagePart, parts_of
@@ -20,7 +21,8 @@ BEGIN = "<!doctype html><html lang=en><meta charset=utf-8><meta name=generator c
 def page(facts: Facts) -> str:
     """Return the report of a run as one HTML document without scripts and without references to other files."""
     style = _style()
-    parts = parts_of(facts)
+    metrics = metric_lines_of(facts)
+    parts = parts_of(facts, metrics)
     run = facts.run
     title = f"{run.app}, run {run.id}"
     return "".join(
@@ -31,7 +33,7 @@ def page(facts: Facts) -> str:
             f"<title>{shown(title)}: {shown(facts.state)}</title><style>{style}</style>",
             _header(facts, parts),
             "<main>",
-            element("section", outcome_part(facts) + tiles(facts), aria_label="Outcome"),
+            element("section", outcome_part(facts, metrics) + tiles(facts), aria_label="Outcome"),
             *(_section(part) for part in parts),
             "</main>",
             _footer(facts),

@@ -1,13 +1,14 @@
 """The parts of a report below its outcome, without those about which the record says nothing."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from syft_flwr.report import tables
 from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import Table, element, folded, pairs_html, shown, table_html
 from syft_flwr.report.metric_chart import MIDDLE, RANGE, colour_of, dash_of, is_single, metric_chart
-from syft_flwr.report.metric_lines import WHOLE, MetricLines, metric_lines_of
+from syft_flwr.report.metric_lines import WHOLE, MetricLines
 from syft_flwr.report.numbers import exact_text
 from syft_flwr.report.record_details import MOST_NAMES
 from syft_flwr.report.timeline import timeline_of
@@ -39,10 +40,10 @@ class PagePart:
     content: str
 
 
-def parts_of(facts: Facts) -> list[PagePart]:
+def parts_of(facts: Facts, metrics: Sequence[MetricLines]) -> list[PagePart]:
     """Return the parts in their order."""
     found = [
-        PagePart("metrics", "Metrics", _metrics(facts)),
+        PagePart("metrics", "Metrics", _metrics(facts, metrics)),
         PagePart("timeline", "Timeline", _timeline(facts)),
         PagePart("data-owners", "Data owners", _table(tables.owners_table(facts)) if facts.is_aggregator else ""),
         PagePart("requests", "Requests", _requests(facts)),
@@ -60,8 +61,7 @@ def _table(table: Table) -> str:
     return table_html(table) if table.rows else ""
 
 
-def _metrics(facts: Facts) -> str:
-    lines = metric_lines_of(facts)
+def _metrics(facts: Facts, lines: Sequence[MetricLines]) -> str:
     if not lines:
         return ""
     drawn = [each for each in lines if each.is_drawable][:_MOST_CHARTS]

@@ -120,8 +120,8 @@ class RecordDetails:
     def _begin(self, entry: RecordEntry) -> None:
         self.has_begin = True
         self._role = entry.text("role")
-        self.versions, self.fingerprints = (mapping_of(entry, name) for name in ("versions", "fingerprints"))
-        self.run_config = mapping_of(entry, "run_config")
+        self.versions, self.fingerprints = (entry.mapping(name) for name in ("versions", "fingerprints"))
+        self.run_config = entry.mapping("run_config")
         if self._role == "aggregator":
             self.metrics.clear()
             self._names.clear()
@@ -143,13 +143,13 @@ class RecordDetails:
         request.attempts = max(request.attempts, entry.number("attempt") or 1)
 
     def _end_request(self, entry: RecordEntry) -> None:
-        records = entry.fields.get("records", ())
+        records = entry.texts("records")
         if not records and "reference" not in entry.fields:
             # A large run has many of these.
             return
         request = self._request(entry)
         request.reference = request.reference or entry.text("reference")
-        request.records = tuple(map(str, records)) if isinstance(records, list) else ()
+        request.records = records
 
     def refuse(self, entry: RecordEntry) -> None:
         """Add a refused file or request."""
@@ -159,16 +159,9 @@ class RecordDetails:
             self.refusals.append(RefusedFile(entry.time, *values))
 
     def _keep(self, entry: RecordEntry) -> None:
-        keys = entry.fields.get("keys", ())
-        self.kept_keys[entry.text("data_owner")] = tuple(map(str, keys)) if isinstance(keys, list) else ()
+        self.kept_keys[entry.text("data_owner")] = entry.texts("keys")
 
     def _lose(self, entry: RecordEntry) -> None:
         # An event that only the subscriber lost is in the record.
         if entry.text("place") != "subscriber":
             self.lost[entry.text("place")] += entry.number("count")
-
-
-def mapping_of(entry: RecordEntry, name: str) -> Mapping[str, Any]:
-    """Return a field that is a mapping; an empty one if it is something else."""
-    found = entry.fields.get(name)
-    return found if isinstance(found, dict) else {}

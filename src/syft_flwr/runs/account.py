@@ -1,6 +1,5 @@
 """The account of one run: the sum of its events so far, for the status, the display and the result of a run."""
 
-import math
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -208,7 +207,7 @@ class RunAccount:
         self._owner(entry).silent = True
 
     def _on_heard(self, entry: RecordEntry) -> None:
-        for email in _texts(entry, "data_owners"):
+        for email in entry.texts("data_owners"):
             if owner := self.owners.get(email):
                 owner.last_heartbeat, owner.silent = entry.time, False
 
@@ -220,7 +219,7 @@ class RunAccount:
         with suppress(ValueError, OverflowError):
             until = datetime.fromisoformat(entry.text("until"))
             self.until = until.astimezone(UTC) if until.tzinfo else None
-        keyless = _texts(entry, "without_key")
+        keyless = entry.texts("without_key")
         for email in keyless:
             self.owners.setdefault(email, OwnerCounts())
         for email, owner in self.owners.items():
@@ -299,17 +298,10 @@ class RunAccount:
 
 def _interval_of(entry: RecordEntry) -> float:
     """Return the seconds between two heartbeats by the settings in the begin of a run; the longest ones without a limit."""
-    settings = entry.fields.get("settings")
     with suppress(ValueError):
-        found = float(str(settings.get("msg_timeout"))) if isinstance(settings, dict) else math.inf
+        found = float(str(entry.mapping("settings").get("msg_timeout")))
         return min(LONGEST_INTERVAL, max(0.0, found) / _HEARTBEATS)
     return LONGEST_INTERVAL
-
-
-def _texts(entry: RecordEntry, name: str) -> tuple[str, ...]:
-    """Return a field that is a list of texts; empty if it is something else."""
-    found = entry.fields.get(name)
-    return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
 
 def _reason_of(entry: RecordEntry) -> str:

@@ -24,6 +24,8 @@ MAX_LINE = 65_536
 #: Characters of a text in an entry, and items of a list or a mapping.
 MAX_TEXT = 500
 MAX_ITEMS = 1_000
+#: The texts for the numbers that JSON does not have.
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 #: Digits of a run id.
 _MAX_RUN = 19
 #: Bits of a number.
@@ -61,6 +63,16 @@ class RecordEntry:
         """Return a field that is an integer of the size that a writer gives; 0 if it is missing or is something else."""
         value = self.fields.get(name, 0)
         return value if type(value) is int and value.bit_length() <= _MAX_BITS else 0
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        """Return a field that is a mapping; an empty one if it is missing or is something else."""
+        value = self.fields.get(name)
+        return value if isinstance(value, Mapping) else {}
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a field that is a list, as texts; empty if it is missing or is something else."""
+        value = self.fields.get(name)
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
 
     def encode(self) -> bytes:
         """Return the line, with its line break."""

@@ -122,8 +122,7 @@ class RunHistory:
             handler(entry)
 
     def _begin_run(self, entry: RecordEntry) -> None:
-        settings = entry.fields.get("settings")
-        self.settings = settings if isinstance(settings, dict) else {}
+        self.settings = entry.mapping("settings")
         if self.account.role == "aggregator":
             # The ServerApp starts again and sends all its requests again.
             self.rounds.clear()
@@ -174,13 +173,11 @@ class RunHistory:
         # A restarted client writes its open replies again.
         if request.outcome:
             return
-        seconds = entry.fields.get("seconds")
         request.outcome, request.reason, request.text = (entry.text(name) for name in ("outcome", "reason", "text"))
         request.bytes_reply = entry.number("bytes")
-        request.seconds = seconds if isinstance(seconds, dict) else {}
+        request.seconds = entry.mapping("seconds")
         request.replayed = entry.fields.get("replayed") is True
-        metrics = entry.fields.get("metrics")
-        request.metrics = metrics if isinstance(metrics, dict) else {}
+        request.metrics = entry.mapping("metrics")
         request.ended = entry.time
         process, elapsed = self._starts.pop(message, ("", 0.0))
         if process == entry.process:

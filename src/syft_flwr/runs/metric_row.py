@@ -1,6 +1,6 @@
 """One value of a metric of a run, and the values that an entry of the record has."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,11 +30,10 @@ class MetricRow:
 def metric_rows(entry: RecordEntry) -> Iterator[MetricRow]:
     """Yield the values of an entry in the record of an aggregator; nothing for an entry without metrics."""
     if entry.event == Metrics.name:
-        source, owner, values = entry.text("source"), "", entry.fields.get("values")
+        source, owner, values = entry.text("source"), "", entry.mapping("values")
     elif entry.event == RequestEnded.name:
-        source, owner, values = entry.text("kind"), entry.text("data_owner"), entry.fields.get("metrics")
+        source, owner, values = entry.text("kind"), entry.text("data_owner"), entry.mapping("metrics")
     else:
         return
-    if isinstance(values, Mapping):
-        for name, value in values.items():
-            yield MetricRow(entry.time, entry.run, entry.text("round"), source, owner, str(name), value)
+    for name, value in values.items():
+        yield MetricRow(entry.time, entry.run, entry.text("round"), source, owner, str(name), value)

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
+from syft_flwr.runs.secrets_mask import MASK
 from syft_flwr.text import printable, shortened
 
 _MOST = 200
-_MASK = "***"
 #: The login in an address.
 _LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
 #: The query of an address can have a token.
@@ -35,9 +35,9 @@ def shown_failure(error: BaseException, environ: Mapping[str, str] = os.environ)
 
 def masked(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return a text without the login of an address, and without the passwords and tokens of the environment."""
-    text = _QUERY.sub(rf"\1?{_MASK}", _LOGIN.sub(f"{_MASK}@", text))
+    text = _QUERY.sub(rf"\1?{MASK}", _LOGIN.sub(f"{MASK}@", text))
     for secret in sorted(_secrets(environ), key=len, reverse=True):
-        text = text.replace(secret, _MASK)
+        text = text.replace(secret, MASK)
     return text
 
 

@@ -1,13 +1,12 @@
 """The points of a run's metrics, from its record, and the choice of those that a tracker does not have yet."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.entry import NOT_FINITE, RecordEntry
 from syft_flwr.runs.metric_row import MetricRow, metric_rows
 from syft_flwr.tracking.metric_keys import item_key, metric_key
 
@@ -15,8 +14,6 @@ from syft_flwr.tracking.metric_keys import item_key, metric_key
 _MOST_DIGITS = 15
 #: Additions to a source. Flower's types of messages have no hyphen.
 _NO_ROUND, _AGAIN = ".no-round", ".again-"
-#: Numbers that JSON has as texts.
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ def _value(value: Any) -> float | str | None:
     """Return a number as a float, and another text as it is; None for a value that no metric has."""
     if isinstance(value, (bool, int, float)):
         return float(value)
-    return _NOT_FINITE.get(value, value) if isinstance(value, str) else None
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else None
 
 
 class NewPoints:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import RunEnded
@@ -94,15 +94,11 @@ def facts_of(entry: RecordEntry) -> TrackedFacts:
         app=entry.text("app"),
         aggregator=entry.text("aggregator"),
         started=entry.time,
-        versions={name: str(value) for name, value in _mapping(entry, "versions").items()},
+        versions={name: str(value) for name, value in entry.mapping("versions").items()},
         parameters={
             # A dot, which no name of a setting has.
-            **{
-                f"setting.{name}": str(value)
-                for name, value in _mapping(entry, "settings").items()
-                if name in _SETTINGS
-            },
-            **{name: _shown(value) for name, value in _mapping(entry, "run_config").items()},
+            **{f"setting.{name}": str(value) for name, value in entry.mapping("settings").items() if name in _SETTINGS},
+            **{name: _shown(value) for name, value in entry.mapping("run_config").items()},
         },
     )
 
@@ -114,11 +110,6 @@ def end_of_run(entry: RecordEntry) -> TrackedEnd | None:
     losses = entry.fields.get("losses")
     text = json.dumps(losses)[:_MOST_LOSSES] if losses else ""
     return TrackedEnd(entry.text("state"), entry.text("cause"), text, entry.time)
-
-
-def _mapping(entry: RecordEntry, name: str) -> Mapping[str, Any]:
-    value = entry.fields.get(name)
-    return value if isinstance(value, Mapping) else {}
 
 
 def _shown(value: object) -> str:

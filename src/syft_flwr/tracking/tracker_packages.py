@@ -5,9 +5,10 @@ from importlib.util import find_spec
 
 from syft_flwr.errors import ConfigError
 from syft_flwr.tracking.mlflow_tracker import URI
+from syft_flwr.tracking.places import TITLES
 
 #: The package that a tracker needs.
-_PACKAGES = {"tensorboard": ("tensorboardX", "TensorBoard"), "mlflow": ("mlflow", "MLflow")}
+_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 
 
 def require_trackers(names: Iterable[str], environ: Mapping[str, str]) -> None:
@@ -17,7 +18,7 @@ def require_trackers(names: Iterable[str], environ: Mapping[str, str]) -> None:
         ConfigError: one cannot be used. The hint says what to do.
     """
     for name in names:
-        package, title = _PACKAGES[name]
+        package, title = _PACKAGES[name], TITLES[name]
         if find_spec(package) is None:
             raise ConfigError(
                 f"tracking with {title} needs the Python package {package}, which is not installed",

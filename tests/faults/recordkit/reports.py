@@ -5,6 +5,7 @@ from synthetic_runs import words_of
 from syft_flwr.config import Settings
 from syft_flwr.report import tables
 from syft_flwr.report.facts import facts_of
+from syft_flwr.report.metric_lines import metric_lines_of
 from syft_flwr.report.outcome_part import outcome_part, tiles
 from syft_flwr.report.timeline import timeline_of
 from syft_flwr.runs.entry import RecordEntry
@@ -19,7 +20,7 @@ _BEGINS = ("run-started", "run-resumed")
 def assert_reported(settings: Settings, run: int, role: str, entries: list[RecordEntry]) -> None:
     """Check that the report has the state, the cause and each failure of the record, and no other failure."""
     facts = facts_of(find_run(settings, run, role=role))
-    told = words_of(outcome_part(facts) + tiles(facts))
+    told = words_of(outcome_part(facts, metric_lines_of(facts)) + tiles(facts))
     failures = _failures(entries, role)
     assert [row[3] for row in tables.failures_table(facts).rows] == [entry.text("reason") for entry in failures]
     assert f"Failed requests {len(failures)}" in told
