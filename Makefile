@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo picture lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test examples fuzz check format bench clean chaos
+.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test examples fuzz check format bench clean chaos
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -66,6 +66,10 @@ INSTALL_BROWSER := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT)
 picture: demo
 	@$(INSTALL_BROWSER) --offline 2>/dev/null || $(INSTALL_BROWSER)
 	$(BIN)/python docs/picture.py .demo/report.html docs/report.png
+
+# Executes the notebooks of the example, and stores them with their outputs; takes a minute.
+notebooks: $(STAMP)
+	$(BIN)/python docs/notebooks.py
 
 # Kills the server and the data owners 200 times at random, and once at every named step; takes ten minutes.
 chaos: $(STAMP)

@@ -19,7 +19,9 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> None
     with tempfile.TemporaryDirectory(prefix="nb-") as sockets:
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
         resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources, config=config).execute()
+        NotebookClient(
+            notebook, timeout=timeout, kernel_name="python3", coalesce_streams=True, resources=resources, config=config
+        ).execute()
 
 
 def main(name: str, executed: str) -> None:

@@ -441,12 +441,10 @@ def test_notebooks_match_project_participants() -> None:
 
 
 @pytest.mark.parametrize("name", ["ds", "do1", "do2"])
-def test_notebook_is_valid_clean_and_compiles(name: str) -> None:
+def test_notebook_is_valid_and_compiles(name: str) -> None:
     notebook = nbformat.read(PROJECT / f"{name}.ipynb", as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert cells
     for cell in cells:
-        assert cell.outputs == []
-        assert cell.execution_count is None
         compile(cell.source, f"{name}.ipynb", "exec")
