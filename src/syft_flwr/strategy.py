@@ -1,4 +1,4 @@
-"""A strategy that projects of syft-flwr 0.5 import. New projects use ``Checkpoints`` (docs/checkpoints.md)."""
+"""A strategy that projects of syft-flwr 0.5 import. New projects use ``Checkpoints`` (docs/how-to/checkpoints.md)."""
 
 from pathlib import Path
 from typing import Any
