@@ -4,7 +4,7 @@
 * A second call with the same arguments changes nothing. With other participants, it changes only their entries.
 * Comments, order and all other keys of ``pyproject.toml`` are kept (:mod:`syft_flwr._bootstrap.pyproject`).
 * A ``main.py`` that a person wrote or edited is never overwritten (:mod:`syft_flwr._bootstrap.main_program`).
-* A project of syft-flwr 0.5 becomes one of this release, with a line for each step (docs/migrating.md).
+* A project of syft-flwr 0.5 becomes one of this release, with a line for each step (docs/coming-from/syft-flwr-0.5.md).
 
     >>> bootstrap("diabetes", "ds@example.org", ["do1@example.org", "do2@example.org"])  # doctest: +SKIP
 """
