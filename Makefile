@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test examples fuzz check format bench clean chaos
+.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test docs examples fuzz check format bench clean chaos
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -118,6 +118,14 @@ browser-test: $(STAMP)
 	@$(BIN)/python -c '$(PROGRAMS)'
 	$(BIN)/pytest tests/browser
 
+# Builds the site in docs/_build/html. A warning is an error. `--fresh-env` shows the warnings of all pages, also of old ones.
+INSTALL_DOCS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group docs
+docs: $(STAMP)
+	@$(INSTALL_DOCS) --offline 2>/dev/null || $(INSTALL_DOCS)
+	$(BIN)/sphinx-build --quiet --builder html --conf-dir docs --doctree-dir docs/_build/doctrees --jobs auto \
+		--fail-on-warning --keep-going --nitpicky --fresh-env . docs/_build/html
+	@echo "site: $(CURDIR)/docs/_build/html/docs/index.html"
+
 # The oldest releases that pyproject.toml allows.
 test-floor: $(STAMP)
 	@$(if $(call stale,.venv-floor),$(call new_venv,.venv-floor))
@@ -159,4 +167,4 @@ fuzz: $(STAMP)
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 clean:
-	rm -rf $(VENV) .venv-floor .venv-flower .venv-tracking .venv-examples .demo .fuzz
+	rm -rf $(VENV) .venv-floor .venv-flower .venv-tracking .venv-examples .demo .fuzz docs/_build

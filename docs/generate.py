@@ -292,7 +292,7 @@ def settings_table() -> str:
 
 def short_settings() -> str:
     rows = [
-        (_code(field.environment), _default(field.default), SETTINGS[name])
+        (_code(field.environment), _default(field.default), SETTINGS[name].replace("](#", "](docs/configuration.md#"))
         for name, field in search.FIELDS.items()
         if field.environment
     ]
@@ -465,7 +465,8 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def documents() -> list[Path]:
     """Return all documents that may have generated parts."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "tests" / "README.md"]
+    below = (path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+    return [*sorted(ROOT.glob("*.md")), *sorted(below), ROOT / "tests" / "README.md"]
 
 
 def render(text: str) -> str:

@@ -39,7 +39,7 @@ def _write(notebook: nbformat.NotebookNode, name: str, place: str, shown: str) -
     # The version of Python and the times of the cells would differ with each execution.
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
     }
     for cell in notebook.cells:
         cell.metadata = {}

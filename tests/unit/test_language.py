@@ -32,6 +32,7 @@ _WORDS = {
 
 def _files(suffix: str) -> list[Path]:
     below = [path for folder in _FOLDERS for path in (_ROOT / folder).rglob(f"*{suffix}")]
+    below = [path for path in below if "_build" not in path.parts]
     return sorted([*below, *_ROOT.glob(f"*{suffix}")])
 
 

@@ -1,0 +1,74 @@
+"""Configuration of Sphinx for the documentation site: ``make docs``.
+
+The source folder is the root of the repository, so a relative link works on the site as it does on GitHub. Nothing of a page
+comes from another host, and the build needs no network.
+"""
+
+import sys
+from pathlib import Path
+
+from syft_flwr import __version__
+
+_HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(_HERE / "_extensions"))
+
+project = "syft_flwr"
+author = "the authors of syft_flwr"
+release = version = __version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.intersphinx",
+    "diagrams",
+    "repository_links",
+    "unwritten_pages",
+]
+
+root_doc = "docs/index"
+include_patterns = [
+    "docs/**.md",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "tests/README.md",
+    "examples/*/README.md",
+    "examples/*/data/README.md",
+    "examples/diabetes/*.ipynb",
+]
+# A template is no page. The other folders are left out so that the search for pages does not enter them.
+exclude_patterns = ["docs/adr/template.md", "docs/_*", ".*", "src", "**/.ipynb_checkpoints"]
+nitpicky = True
+
+# The notebooks have stored outputs: they need several participants at the same time, so a build cannot run them.
+nb_execution_mode = "off"
+# Its default loads scripts for widgets from another host.
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+myst_heading_anchors = 6
+myst_fence_as_directive = ["mermaid"]
+myst_links_external_new_tab = False
+
+# Committed copies, docs/adr/0034-documentation-site.md.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3/", str(_HERE / "_inventories" / "python.inv")),
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"syft_flwr {__version__}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_copyright = False
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "navigation_with_keys": False,
+    "show_nav_level": 1,
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": [],
+    "footer_end": [],
+}
