@@ -22,6 +22,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.intersphinx",
     "diagrams",
+    "entries",
+    "public_signatures",
     "repository_links",
     "unwritten_pages",
 ]
@@ -41,6 +43,8 @@ include_patterns = [
 # A template is no page. The other folders are left out so that the search for pages does not enter them.
 exclude_patterns = ["docs/adr/template.md", "docs/_*", ".*", "src", "**/.ipynb_checkpoints"]
 nitpicky = True
+# Only dashes: Sphinx writes two before the meaning of an exception. Quotes stay as they are, so that they can be copied.
+smartquotes_action = "D"
 
 # The notebooks have stored outputs: they need several participants at the same time, so a build cannot run them.
 nb_execution_mode = "off"
@@ -53,7 +57,26 @@ myst_links_external_new_tab = False
 # Committed copies, docs/adr/0034-documentation-site.md.
 intersphinx_mapping = {
     "python": ("https://docs.python.org/3/", str(_HERE / "_inventories" / "python.inv")),
+    "asyncio": ("https://docs.python.org/3/library/", str(_HERE / "_inventories" / "asyncio.inv")),
+    "flower": ("https://flower.ai/docs/framework/", str(_HERE / "_inventories" / "flower.inv")),
+    "numpy": ("https://numpy.org/doc/stable/", str(_HERE / "_inventories" / "numpy.inv")),
 }
+nitpick_ignore = [
+    # Flower's reference has no page for these two.
+    ("py:class", "flwr.compat.common.typing.Parameters"),
+    ("py:class", "flwr.supercore.run.Run"),
+    # The type variable of a method: it has no entry anywhere.
+    ("py:class", "syft_flwr.emulators.syftbox.link.T"),
+]
+nitpick_ignore_regex = [
+    # A public object can hold a private part, which no page explains. So are the hooks of the faithful SyftBox emulator.
+    ("py:class", r"syft_flwr\._.*"),
+    ("py:class", r"syft_flwr\.emulators\.syftbox\.faithful\..*"),
+    # The result of `Checkpoints.keep`: it behaves as the strategy that it got.
+    ("py:class", r"Kept(Legacy)?Strategy"),
+]
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 88
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"syft_flwr {__version__}"

@@ -9,11 +9,13 @@ import inspect
 import itertools
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +31,11 @@ from syft_flwr.transport import gdrive, syftbox
 from syft_flwr.transport._syftbox import pace
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+
+import api_reference  # noqa: E402 - found in the folder of this file
+import command_reference  # noqa: E402
+
 PACKAGE = ROOT / "src" / "syft_flwr"
 #: Packages with modules that the list of modules leaves out, because other documents list them.
 _CLOSED = [
@@ -149,7 +156,7 @@ _EVENT_FIELDS = {
     "lost.reason": "Why, for people.",
     "kind": "The type of the Flower message; `system` for a start, a stop and a ping.",
     "message": "The id of the request.",
-    "reason": "A code of the [table of reasons](protocol.md#10-error-codes), or `app-error`.",
+    "reason": "A [reason](reference/reasons.md), or `app-error`.",
     "replayed": "Whether the outcome is that of an earlier process of this run.",
     "role": "`aggregator` or `datasite`.",
     "round": "The round, as text; if it is not known, the group of the message.",
@@ -236,15 +243,40 @@ def reasons_table() -> str:
     for kind, reason in reasons._OF_ERROR:  # noqa: SLF001 - a document of it
         whose.setdefault(reason, []).append(f"`{kind.__name__}`")
     rows = [
-        (f"`{reason.value}`", what[reason.name] or _APP_REASONS[reason], ", ".join(whose.get(reason, [])))
+        (
+            f"`{reason.value}`",
+            what[reason.name] or _APP_REASONS[reason],
+            ", ".join(whose.get(reason, [])),
+            _NEXT[reason],
+        )
         for reason in reasons.Reason
     ]
-    return _table(("code", "meaning", "from the error"), rows)
+    return _table(("code", "meaning", "from the error", "next step"), rows)
 
 
 _APP_REASONS = {
     reasons.Reason.APP_LOAD: "The ClientApp could not be imported.",
     reasons.Reason.APP_RAISED: "The ClientApp raised an exception, or did not return a valid reply.",
+}
+
+
+#: The next step of the aggregator's person for each reason.
+_NEXT = {
+    reasons.Reason.NO_ANSWER: "See whether the client of the data owner runs: `syft-flwr status`, `syft-flwr doctor`. Raise `msg_timeout` if it starts later.",
+    reasons.Reason.LATE: "Nothing, if this data owner may be left out; else raise `grace` or `min_replies`.",
+    reasons.Reason.NO_KEY: "Ask the data owner to start its client once. Compare the email with the one of the project.",
+    reasons.Reason.CHANGED_KEY: "Ask the data owner by phone for its new fingerprint, then `syft-flwr peers accept`.",
+    reasons.Reason.NOT_SENT: "Read the log of the aggregator: it names the file or the service. `syft-flwr doctor` checks both.",
+    reasons.Reason.SYNC_REFUSED: "Ask the data owner to run `syft-flwr doctor`, which checks its permission files.",
+    reasons.Reason.ENCRYPTION: "Set the same `encryption` at all participants. After a change of a key, start both sides again.",
+    reasons.Reason.INTEGRITY: "Start the run again. If it stays, run `syft-flwr doctor` at both participants: a disk or the sync loses files.",
+    reasons.Reason.INVALID: "Compare the releases of both participants with `syft-flwr version`.",
+    reasons.Reason.STORAGE_FULL: "Make room on the disk or in the account that the text names; `syft-flwr gc` deletes files of old runs.",
+    reasons.Reason.STOPPED: "Nothing: the run had ended, or a person stopped it.",
+    reasons.Reason.REFUSED: "Ask the data owner whether it stopped the run, and which release it has.",
+    reasons.Reason.APP_LOAD: "The text names the missing module: install it at the data owner, or correct the project there.",
+    reasons.Reason.APP_RAISED: "Ask the data owner for the log of its run (`syft-flwr logs`). `SYFT_FLWR_SHARE_TRACEBACKS` sends the end of the traceback.",
+    reasons.Reason.WORKER_DIED: "Ask the data owner for its log: often the machine has too little memory for the app.",
 }
 
 
@@ -460,6 +492,18 @@ PARTS: dict[str, Callable[[], str]] = {
     "short-settings": short_settings,
     "sizes": sizes_table,
     "transports": transports_table,
+    "api": api_reference.names_table,
+    "api-types": api_reference.types,
+    "commands": command_reference.commands_table,
+    "options": command_reference.root_part,
+}
+PARTS |= {
+    f"command-{name.replace(' ', '-')}": partial(command_reference.command_part, name)
+    for name in command_reference.commands()
+}
+PARTS |= {
+    f"api-{name.replace('.', '-').replace('_', '-')}": partial(api_reference.names_of, name)
+    for name in api_reference.MODULES
 }
 
 

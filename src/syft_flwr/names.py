@@ -138,7 +138,7 @@ class AppNames:
         return f"{self.objects(owner)}{_PUSHED_SHARD}/"
 
     def object(self, owner: str, object_id: str, *, attempt: int = 0, pushed: bool = False) -> str:
-        """Return the name of the file of an object. ``attempt`` is below :data:`MAX_ATTEMPTS`."""
+        """Return the name of the file of an object. ``attempt`` is below ``MAX_ATTEMPTS``."""
         suffix = PUSHED_SUFFIX if pushed else OBJECT_SUFFIX
         return self.object_at(owner, f"{object_id}{f'.{attempt}' if attempt else ''}{suffix}")
 

@@ -45,7 +45,7 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
         project_dir: the folder with the project's pyproject.toml.
         aggregator: email of the data scientist.
         datasites: emails of the data owners, at least one.
-        transport: a name from :data:`syft_flwr.config.TRANSPORTS`; by default that of the project, else ``p2p`` in
+        transport: ``syftbox`` or ``p2p``; by default that of the project, else ``p2p`` in
             Google Colab and ``syftbox`` elsewhere.
 
     Returns:

@@ -191,7 +191,7 @@ def load_settings(
 
     Raises:
         ConfigError: a value is not allowed, or the file of the project is broken. A problem with the SyftBox config is
-            raised here only if the environment names the file. Otherwise :meth:`Settings.require` raises it.
+            raised here only if the environment names the file. Otherwise ``Settings.require`` raises it.
         TypeError: ``arguments`` has an unknown setting.
     """
     unknown = arguments.keys() - FIELDS.keys()

@@ -70,7 +70,7 @@ def syftbox_flwr_server(
         client: the participant; by default from the settings.
         fresh: start a new run, even if an earlier one was interrupted.
         on_event: called with each entry of the record of the run; see :class:`SyftGrid`.
-        raise_on_error: raise :class:`RunError` if the run failed: the app raised an exception or ended itself with an exit
+        raise_on_error: raise RunError if the run failed: the app raised an exception or ended itself with an exit
             code other than 0, or a kind of message got no good reply. If False, the failure is in the log and in the
             record of the run, and the call returns.
         overridden: the keys of ``run_config`` that replace values of the project. If there are none, a run that continues

@@ -57,6 +57,7 @@ class Participant:
         return Path(self.settings.require("home"))
 
     def names(self, app_name: str) -> AppNames:
+        """Return the names of the shared files of an app; ConfigError for an invalid name of the app."""
         return AppNames(normalise_app_name(app_name))
 
     def endpoint(self, app_name: str, trust: Trust) -> Endpoint:

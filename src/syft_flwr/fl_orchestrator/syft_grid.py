@@ -265,7 +265,7 @@ class SyftGrid(Grid):
             timeout: seconds to wait for the replies, above 0.
 
         Returns:
-            By email, one result for each data owner: its reply, or the reason why no valid reply came in time.
+            By email, one result for each data owner, which is its reply or the reason why no valid reply came in time.
         """
         if timeout <= 0:
             raise ValueError("the timeout of a ping must be positive")
@@ -449,7 +449,7 @@ class SyftGrid(Grid):
 
         Args:
             group_id: the group of the messages.
-            reason: one of :data:`STOP_REASONS`. By default that of the outcome of the run, which this call decides. An
+            reason: ``Server stopped``, ``Server failed`` or ``Server interrupted``. By default that of the outcome of the run, which this call decides. An
                 exception that is handled at this moment is one of the ServerApp.
         """
         reason = reason or self.decide_end(self.end_of(sys.exception())).stop_reason
@@ -491,7 +491,7 @@ class SyftGrid(Grid):
         return self._caller.send([self._outgoing(message) for message in messages])
 
     def end_of(self, error: BaseException | None) -> AppEnd:
-        """Return how a ServerApp ended that raised ``error``, as :func:`~syft_flwr.runs.outcome.end_of`.
+        """Return how a ServerApp ended that raised ``error``, and why.
 
         If a strategy could not aggregate the latest replies, the text names the data owners whose replies differ, and the
         error gets it as a note, which its traceback shows.

@@ -54,7 +54,7 @@ def run(
     Args:
         project_dir: the folder of the Flower project, with or without ``main.py``.
         mock_paths: one path for each datasite, in the order of the datasites; the ``DATA_DIR`` of its process.
-        transport: a name from :data:`syft_flwr.config.TRANSPORTS` that can be simulated; by default that of the project.
+        transport: ``syftbox`` or ``p2p``; by default that of the project.
         timeout: seconds after which the run ends as failed; by default no limit.
         output_dir: the ``OUTPUT_DIR`` of the server; by default the caller's ``OUTPUT_DIR``, or ``./output``.
         log_dir: the folder for the logs of the participants; by default ``logs/<time>`` in the project.

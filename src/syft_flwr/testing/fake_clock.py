@@ -25,12 +25,23 @@ class FakeClock:
         self._waiting: list[threading.Condition] = []
 
     def now(self) -> datetime:
+        """Return the time of the wall clock, aware, in UTC."""
         return self._start + timedelta(seconds=self._elapsed) + self._skew
 
     def monotonic(self) -> float:
+        """Return the seconds that passed since the clock was made."""
         return self._elapsed
 
     def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
+        """Wait on a held condition until it is notified, or the clock moves.
+
+        Args:
+            condition: the condition; the caller holds it.
+            deadline: a value of :meth:`monotonic`. If it has passed before, the wait ends at once.
+
+        Raises:
+            TimeoutError: the patience of this clock is over.
+        """
         with self._lock:
             self._waiting.append(condition)
         try:

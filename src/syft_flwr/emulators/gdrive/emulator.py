@@ -62,9 +62,11 @@ class Emulator(DirectAccess):
 
     @property
     def url(self) -> str:
+        """Return the address of the emulator on this machine."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def start(self) -> None:
+        """Start to serve requests."""
         self._server.start()
 
     def close(self) -> None:
@@ -74,6 +76,7 @@ class Emulator(DirectAccess):
     # Accounts
 
     def add_user(self, email: str) -> None:
+        """Add an account, if it does not exist."""
         with self._service.lock:
             if email.lower() not in self._service.drive.accounts:
                 self._service.drive.add_account(email.lower())
@@ -119,6 +122,7 @@ class Emulator(DirectAccess):
 
     @property
     def requests(self) -> list[RequestRecord]:
+        """Return the HTTP requests so far, in order of their responses."""
         with self._service.lock:
             return list(self._service.meters.requests)
 
@@ -138,6 +142,7 @@ class Emulator(DirectAccess):
 
     @property
     def latency(self) -> Latency:
+        """Return the duration of calls and transfers; it can be set."""
         return self._gate.latency
 
     @latency.setter
@@ -146,6 +151,7 @@ class Emulator(DirectAccess):
 
     @property
     def limits(self) -> Limits:
+        """Return the limits of users and of the project; they can be set."""
         return self._service.limits
 
     @limits.setter
@@ -155,6 +161,7 @@ class Emulator(DirectAccess):
 
     @property
     def lag(self) -> Lag:
+        """Return the seconds until changes become visible. A new lag makes earlier changes visible at once."""
         return self._service.lag
 
     @lag.setter
@@ -184,6 +191,7 @@ class Emulator(DirectAccess):
         self._gate.pause()
 
     def resume(self) -> None:
+        """Release the requests that :meth:`pause` holds."""
         self._gate.resume()
 
     def release(self) -> None:

@@ -96,7 +96,7 @@ class Fault:
     """One fault, for all calls that match its arguments.
 
     Args:
-        kind: one of :data:`KINDS`.
+        kind: a key of ``syft_flwr.emulators.gdrive.faults.KINDS``.
         method: the method of matching calls; may have wildcards, as in ``files.*``. A whole batch is ``batch``, a
             request to an upload session is ``upload.chunk`` or ``upload.status``, and sign-in is ``token``.
         user: email of the user of matching calls.

@@ -32,6 +32,7 @@ class Lag:
 
     @property
     def longest(self) -> float:
+        """Return the longest of these lags, in seconds."""
         return max(upper(getattr(self, field.name)) for field in fields(self))
 
 

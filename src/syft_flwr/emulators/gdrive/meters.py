@@ -51,9 +51,11 @@ class Meter:
     bytes_down: int = 0
 
     def copy(self) -> "Meter":
+        """Return a meter with the counts of this moment."""
         return Meter(Counter(self.calls), self.http, self.token_requests, self.units, self.bytes_up, self.bytes_down)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the counters by name, for JSON."""
         return {
             "calls": dict(sorted(self.calls.items())),
             "http": self.http,

@@ -43,6 +43,7 @@ class Link:
             self._spread = spread
 
     def delay_of(self, name: str) -> float:
+        """Return the seconds from the acceptance of a change of this file to its arrival."""
         delay = self.delay(name) if callable(self.delay) else self.delay
         with self._lock:
             return delay + (self._random.uniform(0, self._spread) if self._random else 0.0)
@@ -53,9 +54,11 @@ class Link:
             return self._random.sample(items, len(items)) if self._random else items
 
     def drops(self, name: str) -> bool:
+        """Return whether a push of this file is lost."""
         return self.drop(name) if callable(self.drop) else self.drop
 
     def is_online(self, email: str) -> bool:
+        """Return whether a participant is online."""
         with self._lock:
             return not self._everybody_offline and email not in self._offline
 

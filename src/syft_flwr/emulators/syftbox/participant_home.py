@@ -28,6 +28,7 @@ class ParticipantHome:
 
     @property
     def data_dir(self) -> Path:
+        """Return the SyftBox data folder."""
         return self.home / "SyftBox"
 
     @property
@@ -42,6 +43,7 @@ class ParticipantHome:
 
     @property
     def staging(self) -> Path:
+        """Return the folder for files that are not complete yet."""
         return self.data_dir / ".syft-tmp"
 
     @property

@@ -11,11 +11,17 @@ _KEPT = 20_000
 
 
 class How(StrEnum):
+    """The way of a change to another participant."""
+
+    #: A push, soon after the file was written.
     REALTIME = "realtime"
+    #: A full scan.
     SCAN = "scan"
 
 
 class SyncOutcome(StrEnum):
+    """The result of the transfer of one file."""
+
     #: The server accepted a change by ``sender``. The record has no recipient.
     ACCEPTED = "accepted"
     #: The file is in the recipient's folder.
@@ -58,6 +64,7 @@ class Traffic:
         self._counts: Counter[tuple[SyncOutcome, How]] = Counter()
 
     def add(self, record: Record) -> None:
+        """Add a record, count it, and wake the waiting threads."""
         with self._condition:
             self._records.append(record)
             self._counts[record.outcome, record.how] += 1
@@ -65,6 +72,7 @@ class Traffic:
 
     @property
     def total(self) -> int:
+        """Return the number of all events since the start."""
         with self._condition:
             return self._counts.total()
 
