@@ -74,6 +74,8 @@ class Pulse:
         #: The monotonic time of the last write, and its content.
         self._published: tuple[float, _HeartbeatIds] | None = None
         self._size = 0
+        #: Why the last write failed; empty if it did not.
+        self.trouble = ""
 
     def set_interval(self, seconds: float) -> None:
         """Write at least once in ``seconds``, or as often as the transport and the protocol allow. Any thread."""
@@ -97,8 +99,10 @@ class Pulse:
             self._transport.put(self._name, data, readers=self._peers, replace=True)
         except (TransportError, StoreError) as error:
             text = "the heartbeat of {} could not be written, and is written again at the next scan: {}"
+            self.trouble = f"the heartbeat could not be written: {error.diagnose()}"
             self._logged.warning(OURSELVES, type(error), text, self._app, error.diagnose())
             return
+        self.trouble = ""
         self._published, self._size = (now, content), len(data)
 
     def _due_after(self, before: _HeartbeatIds, content: _HeartbeatIds) -> float:

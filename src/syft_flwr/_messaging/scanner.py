@@ -29,7 +29,8 @@ _PAUSE = 1.0
 class Scanner:
     """Calls ``on_names`` with the names of changed files below ``prefixes``, and ``on_scan`` at every poll interval.
 
-    Both run in the thread of the scanner, one at a time; ``on_scan`` also runs at the start. The scanner logs an
+    Both run in the thread of the scanner, one at a time; ``on_scan`` also runs at the start. ``on_turn`` is called after
+    each of them, with the trouble of the last scan. It must not raise. The scanner logs an
     exception in them and continues, so that one bad file does not stop a participant.
     """
 
@@ -42,11 +43,13 @@ class Scanner:
         on_scan: Callable[[], None],
         clock: Clock,
         name: str,
+        on_turn: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._transport = transport
         self._prefixes = prefixes
         self._on_names = on_names
         self._on_scan = on_scan
+        self._on_turn = on_turn
         self._clock = clock
         self._stopping = threading.Event()
         self._woken = threading.Event()
@@ -54,7 +57,8 @@ class Scanner:
         #: Ends the watch.
         self._closing = ExitStack()
         self._first = FirstCall("the first look at the files")
-        #: The kinds of trouble with the storage that were told since the last scan without one.
+        #: The trouble of the last scan, and the kinds that were told since the last one without any.
+        self._trouble = ""
         self._troubles: set[type[Exception]] = set()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -99,6 +103,7 @@ class Scanner:
                 return
             if changed:
                 self._guarded(partial(self._on_names, changed))
+            self._on_turn(self._trouble)
             if not changed or self._woken.is_set() or self._clock.monotonic() - last_scan >= interval:
                 last_scan = self._scan()
 
@@ -116,9 +121,12 @@ class Scanner:
 
     def _scan(self) -> float:
         self._woken.clear()
-        if self._guarded(self._on_scan) and self._troubles:
-            self._troubles.clear()
-            logger.info("{}: the files can be looked at again", self._thread.name)
+        if self._guarded(self._on_scan):
+            self._trouble = ""
+            if self._troubles:
+                self._troubles.clear()
+                logger.info("{}: the files can be looked at again", self._thread.name)
+        self._on_turn(self._trouble)
         return self._clock.monotonic()
 
     def _guarded(self, work: Callable[[], None]) -> bool:
@@ -127,6 +135,7 @@ class Scanner:
             with told():
                 work()
         except (TransportError, StorageError, StoreError) as error:
+            self._trouble = error.diagnose()
             if not self._stopping.is_set() and type(error) not in self._troubles:
                 self._troubles.add(type(error))
                 text = "{}: the files cannot be looked at now, and are looked at again at the next scan: {}"
@@ -136,6 +145,7 @@ class Scanner:
                 # The databases are closed, because this call did not end in time.
                 return False
             # Not logger.exception: loguru can print the values of variables, and some of them are keys.
+            self._trouble = "the scanner met an error of this program; its log tells more"
             text = "{}: the scanner met an error and continues; report this as a bug\n{}"
             logger.error(text, self._thread.name, traceback.format_exc())
         else:

@@ -9,6 +9,7 @@ from syft_flwr.cli import (
     config_command,
     doctor_command,
     gc_command,
+    health_command,
     login_command,
     logs_command,
     peers_command,
@@ -102,6 +103,10 @@ app.command(
 app.command("doctor", epilog=examples("syft-flwr doctor", "syft-flwr doctor project --format json"))(
     doctor_command.examine_participant
 )
+app.command(
+    "health",
+    epilog=examples("syft-flwr health", "syft-flwr health project --format json", "syft-flwr health project --live"),
+)(health_command.probe)
 app.command("gc", epilog=examples("syft-flwr gc --dry-run"))(gc_command.collect)
 app.command(
     "login",

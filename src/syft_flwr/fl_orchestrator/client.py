@@ -6,7 +6,7 @@ stop that was in the inbox before it started. If the data owner stays for the ne
 
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,10 +81,17 @@ class Client:
         trust: the keys of the data owner.
         ledger: the database of its requests.
         served: the runs of this process.
+        on_turn: called after each look at the files, with its trouble.
     """
 
     def __init__(
-        self, setup: ClientSetup, client_app: ClientApp | str, trust: Trust, ledger: Ledger, served: ServedRuns
+        self,
+        setup: ClientSetup,
+        client_app: ClientApp | str,
+        trust: Trust,
+        ledger: Ledger,
+        served: ServedRuns,
+        on_turn: Callable[[str], object] = lambda _: None,
     ) -> None:
         participant, aggregator, context = setup.participant, setup.aggregator, setup.context
         names = participant.names(setup.app_name)
@@ -141,6 +148,7 @@ class Client:
             on_event=self._served.emit,
             on_heard=self._note_heartbeat,
             on_scan=self._end_on_request,
+            on_turn=on_turn,
             received=self._served.received,
         )
 

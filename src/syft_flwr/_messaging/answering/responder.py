@@ -69,6 +69,7 @@ class Responder:
         on_event: Emit = ignore,
         on_heard: Callable[[], object] = lambda: None,
         on_scan: Callable[[], object] = lambda: None,
+        on_turn: Callable[[str], object] = lambda _: None,
         received: set[str] | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -118,6 +119,7 @@ class Responder:
             on_scan=self._look_at_everything,
             clock=clock,
             name=f"responder-{names.app}",
+            on_turn=lambda trouble: on_turn(trouble or self._pulse.trouble),
         )
 
     def start(self) -> None:
