@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from click import UsageError
 
 from syft_flwr.cli.arguments import LogFileOption, ProjectArgument, RunConfigOption, StrictOption
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_stop, show_text
+from syft_flwr.cli.service_command import ServiceOptions, install_service, uninstall_service
 
 if TYPE_CHECKING:
     from syft_flwr.fl_orchestrator.ended_run import EndedRun
@@ -73,6 +75,21 @@ def start_client(
         bool, typer.Option("--keep", help="Stay after the end of a run, and serve the next one, until a signal.")
     ] = False,
     log_file: LogFileOption = None,
+    install: Annotated[
+        bool,
+        typer.Option(
+            "--install-service",
+            help="Write a systemd unit that runs this command with --keep as a service of this user, and do not start it.",
+        ),
+    ] = False,
+    uninstall: Annotated[bool, typer.Option("--uninstall-service", help="Delete this unit.")] = False,
+    service_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The end of the unit's name; by default the name of the app."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace or delete a unit that a person edited or another program wrote.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Serve the aggregator with the ClientApp of the project in the folder PROJECT (default: the current folder).
@@ -80,10 +97,21 @@ def start_client(
     The client ends when the aggregator sends a stop.
     With --keep, it serves run after run.
     It can serve several projects at once, each until its own stop.
+    With --install-service, it writes a unit instead, and prints the commands that start it.
     """
     from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.shutdown import ending_quietly
 
+    if install != uninstall:
+        options = ServiceOptions(projects or [Path()], service_name, force, output)
+        start_logging()
+        if install:
+            install_service(options, node_config, log_file)
+        else:
+            uninstall_service(options)
+        return
+    if install or service_name is not None or force:
+        raise UsageError("--service-name and --force need either --install-service or --uninstall-service.")
     start_logging(keep_runs=True, log_file=log_file)
     with ending_quietly(), _telling_a_stop(ctx, "client"):
         from syft_flwr.fl_orchestrator import run_clients

@@ -123,13 +123,7 @@ def run_clients(
     if len(project_dirs) == 1:
         run_client(project_dirs[0], node_config=node_config, keep=keep)
         return
-    parts = [_Part.load(folder, node_config, keep) for folder in project_dirs]
-    names = [part.settings.require("app_name") for part in parts]
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f"app_name: {', '.join(names)}: each project needs a name of its own",
-            hint="Set another app_name in [tool.syft_flwr] of one project, for all its participants.",
-        )
+    parts = _load_parts(project_dirs, node_config, keep)
     aggregators = {part.settings.require("aggregator") for part in parts}
     # Without an app name, because the transport serves all apps.
     participant = open_participant(replace(parts[0].settings, app_name=None), peers=sorted(aggregators))
@@ -138,6 +132,20 @@ def run_clients(
             _serve_together(parts, participant)
     finally:
         participant.transport.close()
+
+
+def checked_projects(
+    project_dirs: Sequence[str | Path], *, node_config: NodeConfig | None = None, keep: bool | None = None
+) -> list[Settings]:
+    """Return the settings with which :func:`run_clients` would serve these projects.
+
+    Raises:
+        ConfigError: the settings of a project are wrong, or two projects have the same app name.
+    """
+    checked = [part.settings for part in _load_parts(project_dirs, node_config, keep)]
+    for settings in checked:
+        settings.require("aggregator")
+    return checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +184,17 @@ class _Part:
         name, aggregator = self.settings.require("app_name"), self.settings.require("aggregator")
         keep = self.settings.keep
         return ClientSetup(self.client_app, self.context, name, self.folder, participant, aggregator, keep)
+
+
+def _load_parts(project_dirs: Sequence[str | Path], node_config: NodeConfig | None, keep: bool | None) -> list[_Part]:
+    parts = [_Part.load(folder, node_config, keep) for folder in project_dirs]
+    names = [part.settings.require("app_name") for part in parts]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"app_name: {', '.join(names)}: each project needs a name of its own",
+            hint="Set another app_name in [tool.syft_flwr] of one project, for all its participants.",
+        )
+    return parts
 
 
 def _serve_together(parts: Sequence[_Part], participant: Participant) -> None:

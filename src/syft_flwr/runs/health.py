@@ -16,7 +16,6 @@ from syft_flwr.app_names import normalise_app_name
 from syft_flwr.errors import ConfigError
 from syft_flwr.locks import is_held
 from syft_flwr.runs.health_file import SERVING, Told, read_health
-from syft_flwr.runs.record import runs_folder
 from syft_flwr.text import duration, printable
 
 #: Seconds without a statement, more than announced, after which a process stands still.
@@ -114,7 +113,7 @@ def _shown(age: float) -> str:
 
 def _server(app: str, folder: Path, patience: float, obstacle: str) -> ProcessHealth:
     # At its start, it writes its number into its lock.
-    times = [*_times(folder, "server.lock"), *_times(runs_folder(folder), ".aggregator.")]
+    times = [*_times(folder, "server.lock"), *_times(folder / "runs", ".aggregator.")]
     age = time.time() - max(times, default=0.0)
     if age > patience:
         return ProcessHealth(app, "server", SILENT, f"the server of {app} runs, but writes nothing into its record")
