@@ -41,6 +41,13 @@ endif
 lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --extra gdrive --group locked --universal --python-version 3.11 --generate-hashes \
 		--upgrade --no-header --no-annotate --quiet --output-file $(LOCK)
+	$(IMAGE_LOCK)
+
+# The packages of the image alone, each as in requirements.lock.
+IMAGE_LOCK = $(BIN)/uv pip compile pyproject.toml --extra gdrive --group image --constraints $(LOCK) --universal \
+	--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-image.lock
+image-lock: $(STAMP)
+	$(IMAGE_LOCK)
 
 # Asks PyPI for known weaknesses of the locked packages; needs its JSON API.
 audit: $(STAMP)
