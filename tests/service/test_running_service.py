@@ -75,10 +75,11 @@ def test_killed_worker_does_not_end_the_service(federation: ServiceFederation, b
 
 def test_service_completes_the_round_after_a_reboot(federation: ServiceFederation, boot: Boot) -> None:
     federation.install()
-    with boot() as manager:
-        _start(federation, manager)
-        _begin_a_round(federation)
-        before = manager.processes()
+    manager = boot()
+    _start(federation, manager)
+    _begin_a_round(federation)
+    before = manager.processes()
+    manager.power_off()
     assert not [each for each in before if each.is_running()]
     assert federation.state() == "not-running"
     again = boot()
@@ -143,7 +144,8 @@ def test_second_client_waits_without_noise(federation: ServiceFederation, boot: 
 
 
 def test_no_process_is_left_by_the_manager(federation: ServiceFederation, boot: Boot) -> None:
-    with boot() as manager:
-        inside = manager.processes()
-        assert inside
+    manager = boot()
+    inside = manager.processes()
+    assert inside
+    manager.power_off()
     assert not [each for each in inside if psutil.pid_exists(each.pid) and each.is_running()]

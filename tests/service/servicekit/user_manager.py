@@ -60,7 +60,7 @@ def _as_root(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 class UserManager:
-    """The user manager of this user, with the units below ``home``. Use it in a ``with`` block; it can be entered again.
+    """The user manager of this user, with the units below ``home``. Use it in a ``with`` block.
 
     Args:
         home: the home folder of its user.
@@ -90,12 +90,17 @@ class UserManager:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill all processes at once, as a power failure does."""
-        assert self._first is not None
+        self.power_off()
+
+    def power_off(self) -> None:
+        """Kill all processes at once, as a power failure does. A second call does nothing."""
+        first, self._first = self._first, None
+        if first is None:
+            return
         if os.getuid():
-            subprocess.run(["sudo", "-n", "kill", "-9", str(self._first.pid)], check=False)
+            subprocess.run(["sudo", "-n", "kill", "-9", str(first.pid)], check=False)
         else:
-            os.kill(self._first.pid, signal.SIGKILL)
+            os.kill(first.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
         subprocess.run([*_as_root(self._environ), "sh", "-c", _CLEAN], check=True)
 
