@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test docs examples fuzz check format bench clean chaos
+.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test docs examples fuzz check format bench clean chaos docs-test
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -105,7 +105,11 @@ LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_s
 TEST_PROCESSES ?= 4
 test: $(STAMP)
 	TMPDIR=$$($(BIN)/python tests/kits/memory_folder.py) $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal \
-		--ignore=tests/chaos --ignore=tests/browser --ignore=tests/tracking $(addprefix --ignore=,$(LARGE))
+		--ignore=tests/chaos --ignore=tests/browser --ignore=tests/tracking --ignore=tests/docs/test_pages.py $(addprefix --ignore=,$(LARGE))
+
+# Executes each code block of the quickstart and of the how-to pages, with a new Python environment for each page.
+docs-test: $(STAMP)
+	$(BIN)/pytest tests/docs/test_pages.py -n 3 --dist worksteal
 
 # Takes three minutes.
 test-large: $(STAMP)

@@ -474,6 +474,14 @@ def checks_table() -> str:
     return _table(("check", "good result", "transports", "with `--offline`", "at each start"), rows)
 
 
+def unexecuted_blocks() -> str:
+    sys.path.insert(0, str(ROOT / "tests" / "docs"))
+    from dockit.pages import names, page_of, unexecuted
+
+    rows = [(f"`{block.place}`", block.rule.reason) for block in unexecuted([page_of(name) for name in names()])]
+    return _table(("block", "reason"), rows) if rows else "None.\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "checks": checks_table,
     "drive-modules": drive_modules,
@@ -481,6 +489,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "events": events_tables,
     "exit-codes": exit_codes,
     "modules": floor_plan,
+    "not-executed": unexecuted_blocks,
     "future-states": future_states,
     "layers": layers,
     "limits": limits_table,

@@ -362,6 +362,7 @@ def test_ci_calls_only_make() -> None:
         "make test-kills",
         "make browser-test",
         "make tracking-test",
+        "make docs-test",
     ]
     workflow = (_ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert re.findall(r"run: (.+)$", workflow, re.M) == [
@@ -371,6 +372,7 @@ def test_ci_calls_only_make() -> None:
         "make test-kills",
         "make examples",
         "make tracking-test",
+        "make docs-test",
         "make browser-test",
     ]
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
