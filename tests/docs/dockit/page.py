@@ -1,0 +1,139 @@
+"""Reads a page of the documentation into its code blocks, each with its rule."""
+
+import re
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from dockit.faults import DocumentError
+from dockit.rules import Rule, parse_rule, read_comment
+
+#: The languages of blocks that are executed, and of those with the output of the block before them.
+_EXECUTED, _OUTPUT = ("sh", "python"), ("text", "json")
+
+
+class Kind(Enum):
+    """The use of a block."""
+
+    SHELL = auto()
+    CELL = auto()
+    OUTPUT = auto()
+    FILE = auto()
+    PICTURE = auto()
+    SKIPPED = auto()
+
+
+@dataclass(frozen=True)
+class Block:
+    """One code block in one terminal.
+
+    Attributes:
+        place: the page and the line of the fence.
+        terminal: the name of the terminal; empty for the first one of the page.
+    """
+
+    place: str
+    kind: Kind
+    text: str
+    rule: Rule
+    terminal: str = ""
+
+
+@dataclass(frozen=True)
+class StageLine:
+    """The machines of a page: ``<!-- stage: NAME, participants A B, fresh environment -->``."""
+
+    name: str = "one machine"
+    participants: tuple[str, ...] = ()
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page with its machines and its blocks, in the order of the page."""
+
+    path: Path
+    stage: StageLine
+    blocks: tuple[Block, ...]
+
+
+def read_page(path: Path) -> Page:
+    """Return the blocks of a page.
+
+    Raises:
+        DocumentError: a rule is unknown or has no block, or a block has no language or no use.
+    """
+    stage, blocks = None, list[Block]()
+    # The rule in the comment just above, with the line after it.
+    waiting: tuple[int, str] | None = None
+    for token in MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8")):
+        if not token.map:
+            continue
+        first, end = token.map
+        place = f"{path.name}:{first + 1}"
+        if token.type == "html_block" and (found := read_comment(token.content, "stage")) is not None:
+            if stage or blocks:
+                raise DocumentError(f"{place}: the stage belongs above the first block, and only once")
+            stage = _stage(place, found)
+        elif token.type == "html_block" and (found := read_comment(token.content, "block")) is not None:
+            waiting = _unused(waiting, place) or (end, found)
+        elif token.type in {"html_block", "inline"} and re.search(r"<!--\s*(block|stage)\b", token.content):
+            raise DocumentError(f"{place}: a rule needs a line of its own, directly above its block")
+        elif token.type in {"fence", "code_block"}:
+            above = waiting[1] if waiting and waiting[0] == first else None
+            if above is None:
+                _unused(waiting, place)
+            waiting = None
+            # A word in braces is a directive of Sphinx, such as the table of contents.
+            if not token.info.startswith("{"):
+                block = _block(place, token, above)
+                blocks += [replace(block, terminal=name) for name in block.rule.terminals or [""]]
+    _unused(waiting, path.name)
+    return Page(path, stage or StageLine(), tuple(blocks))
+
+
+def _unused(waiting: tuple[int, str] | None, place: str) -> None:
+    if waiting:
+        raise DocumentError(f"{place}: no block is directly below the rule {waiting[1]!r}, which is above this line")
+
+
+def _stage(place: str, text: str) -> StageLine:
+    name, *options = [part.strip() for part in text.split(",")]
+    participants: tuple[str, ...] = ()
+    fresh = False
+    for option in options:
+        if option.startswith("participants "):
+            participants = tuple(option.split()[1:])
+        elif option == "fresh environment":
+            fresh = True
+        else:
+            raise DocumentError(f"{place}: the stage has an unknown option: {option!r}")
+    if name not in {"one machine", "syftbox", "drive"} or (name != "one machine" and not participants):
+        raise DocumentError(f"{place}: a stage is `one machine`, or `syftbox` or `drive` with participants")
+    return StageLine(name, participants, fresh)
+
+
+def _block(place: str, token: Token, above: str | None) -> Block:
+    try:
+        rule = Rule() if above is None else parse_rule(above)
+    except ValueError as error:
+        raise DocumentError(f"{place}: {error}") from None
+    language = token.info.strip()
+    if not language:
+        raise DocumentError(f"{place}: the block has no language")
+    if rule.reason:
+        kind = Kind.SKIPPED
+    elif rule.picture:
+        kind = Kind.PICTURE
+    elif rule.file:
+        kind = Kind.FILE
+    elif language in _EXECUTED:
+        kind = Kind.SHELL if language == "sh" else Kind.CELL
+    elif language in _OUTPUT and rule == Rule(terminals=rule.terminals):
+        kind = Kind.OUTPUT
+    else:
+        raise DocumentError(f"{place}: a block in {language} needs a rule, such as `file` or `not executed`")
+    return Block(place, kind, token.content, rule)
