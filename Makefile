@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test docs examples fuzz check format bench clean chaos docs-test
+.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test docs examples fuzz check format bench clean chaos docs-test image-lock service-test
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -105,7 +105,7 @@ LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_s
 TEST_PROCESSES ?= 4
 test: $(STAMP)
 	TMPDIR=$$($(BIN)/python tests/kits/memory_folder.py) $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal \
-		--ignore=tests/chaos --ignore=tests/browser --ignore=tests/tracking --ignore=tests/docs/test_pages.py $(addprefix --ignore=,$(LARGE))
+		--ignore=tests/chaos --ignore=tests/browser --ignore=tests/service --ignore=tests/tracking --ignore=tests/docs/test_pages.py $(addprefix --ignore=,$(LARGE))
 
 # Executes each code block of the quickstart and of the how-to pages, with a new Python environment for each page.
 docs-test: $(STAMP)
@@ -136,6 +136,12 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build --quiet --builder html --conf-dir docs --doctree-dir docs/_build/doctrees --jobs auto \
 		--fail-on-warning --keep-going --nitpicky --fresh-env . docs/_build/html
 	@echo "site: $(CURDIR)/docs/_build/html/docs/index.html"
+
+# Over a real systemd user manager, and over a container engine if this machine has one. Takes four minutes, with an engine six.
+INSTALL_LINTERS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group lint-image
+service-test: $(STAMP)
+	@$(INSTALL_LINTERS) --offline 2>/dev/null || $(INSTALL_LINTERS)
+	$(BIN)/pytest tests/service -n 2
 
 # The oldest releases that pyproject.toml allows.
 test-floor: $(STAMP)

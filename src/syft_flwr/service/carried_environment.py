@@ -53,6 +53,12 @@ def carried_environment(environ: Mapping[str, str]) -> dict[str, str]:
             require_no_text([value], f"the environment {name}")
         elif name in _PROXIES or (field and field.parse is not parse_path):
             _require_no_secret(name, value)
+        if not value.isprintable():
+            # Its text may be private.
+            raise ConfigError(
+                f"the environment {name} has a line break or another invisible character, which a unit cannot have",
+                hint=f"Correct or unset {name}, and install again.",
+            )
         found[name] = value
     return found | _own_home(environ)
 

@@ -106,7 +106,7 @@ def _plain(text: str) -> str:
     if not text.isprintable():
         raise ConfigError(
             f"{shown_repr(text)} has a line break or another invisible character, which a unit cannot have",
-            hint="Rename the folder or the file, or correct the setting, and install again.",
+            hint="Rename the folder or the file, and install again.",
         )
     return text.replace("%", "%%")
 
