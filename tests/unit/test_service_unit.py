@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from syft_flwr.errors import ConfigError, StoreError
-from syft_flwr.service.carried_environment import absolute_node_config, carried_environment
-from syft_flwr.service.unit_file import UnitFile, service_name, units_folder
-from syft_flwr.service.unit_text import owner_of, unit_text
+from syft_flwr.systemd.carried_environment import absolute_node_config, carried_environment
+from syft_flwr.systemd.unit_file import UnitFile, service_name, units_folder
+from syft_flwr.systemd.unit_text import owner_of, unit_text
 
 _OWNER = "do1@hospital-a.org"
 

@@ -40,9 +40,9 @@ def install_service(options: ServiceOptions, node_config: Sequence[str] | None, 
         AppLoadError: the app cannot be loaded.
         StoreError: the unit cannot be written.
     """
-    from syft_flwr.service.carried_environment import absolute_node_config, carried_environment
-    from syft_flwr.service.unit_file import UnitFile, service_name, units_folder
-    from syft_flwr.service.unit_text import unit_text
+    from syft_flwr.systemd.carried_environment import absolute_node_config, carried_environment
+    from syft_flwr.systemd.unit_file import UnitFile, service_name, units_folder
+    from syft_flwr.systemd.unit_text import unit_text
 
     _require_systemd()
     checked = _startable(options.projects, node_config)
@@ -88,7 +88,7 @@ def uninstall_service(options: ServiceOptions) -> None:
         StoreError: it cannot be deleted.
     """
     from syft_flwr.config import load_settings
-    from syft_flwr.service.unit_file import UnitFile, service_name, units_folder
+    from syft_flwr.systemd.unit_file import UnitFile, service_name, units_folder
 
     _require_systemd()
     apps = [] if options.name else [load_settings(path).require("app_name") for path in options.projects]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from syft_flwr.errors import ConfigError, StorageError, StoreError
 from syft_flwr.files import read_bounded, write_private
-from syft_flwr.service.unit_text import owner_of
+from syft_flwr.systemd.unit_text import owner_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _MAX_SIZE = 1 << 20
