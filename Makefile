@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test docs examples fuzz check format bench clean chaos docs-test image-lock service-test
+.PHONY: FORCE demo picture notebooks lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test tracking-test docs examples fuzz check format bench clean chaos docs-test image-lock service-test docs-check linkcheck
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -103,9 +103,11 @@ LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_s
 	tests/e2e/test_simulation_records.py tests/faults/floods tests/fuzz/test_largest.py tests/examples
 # Most tests wait for processes, so two cores can run four at a time. Their files are in memory, if the machine has enough.
 TEST_PROCESSES ?= 4
+# Each of these has a target of its own.
+APART := browser chaos docs/test_pages.py service site tracking
 test: $(STAMP)
 	TMPDIR=$$($(BIN)/python tests/kits/memory_folder.py) $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal \
-		--ignore=tests/chaos --ignore=tests/browser --ignore=tests/service --ignore=tests/tracking --ignore=tests/docs/test_pages.py $(addprefix --ignore=,$(LARGE))
+		$(addprefix --ignore=tests/,$(APART)) $(addprefix --ignore=,$(LARGE))
 
 # Executes each code block of the quickstart and of the how-to pages, with a new Python environment for each page.
 docs-test: $(STAMP)
@@ -124,17 +126,18 @@ test-kills: $(STAMP)
 PROGRAMS := import sys; sys.path[:0] = ["tests/browser", "tests/kits"]; \
 	from browserkit.chromium import missing_programs; missing = missing_programs(); \
 	sys.exit(f"This machine has no {missing}. On Debian: apt-get install chromium chromium-driver" if missing else 0)
-browser-test: $(STAMP)
+browser-test: docs
 	@$(INSTALL_BROWSER) --offline 2>/dev/null || $(INSTALL_BROWSER)
 	@$(BIN)/python -c '$(PROGRAMS)'
 	$(BIN)/pytest tests/browser
 
-# Builds the site in docs/_build/html. A warning is an error. `--fresh-env` shows the warnings of all pages, also of old ones.
+# Builds the site in docs/_build/html. A warning is an error. Each build begins without files of an earlier one.
 INSTALL_DOCS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group docs
 docs: $(STAMP)
 	@$(INSTALL_DOCS) --offline 2>/dev/null || $(INSTALL_DOCS)
+	rm -rf docs/_build
 	$(BIN)/sphinx-build --quiet --builder html --conf-dir docs --doctree-dir docs/_build/doctrees --jobs auto \
-		--fail-on-warning --keep-going --nitpicky --fresh-env . docs/_build/html
+		--fail-on-warning --keep-going --nitpicky . docs/_build/html
 	@echo "site: $(CURDIR)/docs/_build/html/docs/index.html"
 
 # Over a real systemd user manager, and over a container engine if this machine has one. Takes four minutes, with an engine six.
@@ -142,6 +145,15 @@ INSTALL_LINTERS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT)
 service-test: $(STAMP)
 	@$(INSTALL_LINTERS) --offline 2>/dev/null || $(INSTALL_LINTERS)
 	$(BIN)/pytest tests/service -n 2
+
+# Builds the site, and checks its links, its navigation and its entries.
+docs-check: docs
+	$(BIN)/pytest tests/site
+
+# Opens each external address of the documents; needs a network.
+linkcheck: $(STAMP)
+	@$(INSTALL_DOCS) --offline 2>/dev/null || $(INSTALL_DOCS)
+	$(BIN)/sphinx-build --quiet --builder linkcheck --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/linkcheck
 
 # The oldest releases that pyproject.toml allows.
 test-floor: $(STAMP)

@@ -51,6 +51,8 @@ nb_execution_mode = "off"
 # Its default loads scripts for widgets from another host.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 myst_heading_anchors = 6
+# The README has an image with a width, which Markdown cannot give.
+myst_enable_extensions = ["html_image"]
 myst_fence_as_directive = ["mermaid"]
 myst_links_external_new_tab = False
 
@@ -82,6 +84,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"syft_flwr {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+# The root of the site leads to the start page.
+html_extra_path = ["_root"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False

@@ -307,19 +307,16 @@ def _code(text: str) -> str:
 
 
 def settings_table() -> str:
-    head = ("setting", "environment", "`[tool.syft_flwr]`", "SyftBox config", "default", "meaning")
     rows = [
-        (
-            f"`{name}`",
-            _code(field.environment),
-            _code(name if field.project else ""),
-            _code(field.syftbox),
-            _default(field.default),
-            SETTINGS[name],
-        )
+        (f"`{name}`<br>{_code(field.environment)}", _places(field), _default(field.default), SETTINGS[name])
         for name, field in search.FIELDS.items()
     ]
-    return _table(head, rows)
+    return _table(("setting, and its environment variable", "also in", "default", "meaning"), rows)
+
+
+def _places(field: search.Field) -> str:
+    places = {"project": field.project, "SyftBox config": field.syftbox}
+    return ", ".join(name for name, is_one in places.items() if is_one)
 
 
 def short_settings() -> str:

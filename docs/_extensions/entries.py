@@ -18,7 +18,7 @@ _TABLES = {
     ("docs/cli", "option"): "option",
     ("docs/cli", "check"): "check",
     ("docs/cli", "code"): "exit-code",
-    ("docs/configuration", "setting"): "setting",
+    ("docs/configuration", "setting, and its environment variable"): "setting",
     ("docs/reference/reasons", "code"): "reason",
     ("docs/runs", "event or field"): "event",
 }
@@ -66,8 +66,11 @@ def _names(row: nodes.row, kind: str, table: nodes.table) -> Iterator[str]:
         command = command if command.startswith(f"{_PROGRAM} ") else _PROGRAM
         words = [literal.astext() for literal in cell.findall(nodes.literal)]
         yield from (f"{command} {word}" for word in words if word.startswith("-") or word == words[0])
-    else:
+    elif kind == "exit-code":
         yield cell.astext()
+    else:
+        # The second name of a setting is that of its environment variable.
+        yield from (literal.astext() for literal in cell.findall(nodes.literal))
 
 
 def _note(app: Sphinx, kind: str, name: str, node: nodes.Element) -> None:
