@@ -25,6 +25,7 @@ from typer.main import get_command
 
 from syft_flwr import errors
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.asking.wait_limits import Limit
 from syft_flwr._messaging.layout import lay_out
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.wire import body as bodies
@@ -34,6 +35,7 @@ from syft_flwr.cli.app import app as command_line
 from syft_flwr.config import search
 from syft_flwr.fl_orchestrator.request_config import config_to_buffer, with_config
 from syft_flwr.names import AppNames
+from syft_flwr.runs import view
 from syft_flwr.transport._gdrive.streams import announcement
 from syft_flwr.transport.memory import MemoryNetwork
 
@@ -411,6 +413,14 @@ def _start(root: Path, email: str, code: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_page_about_waits_has_each_text_of_the_status() -> None:
+    page = _DOCUMENTS["docs/explanation/waiting.md"]
+    steps = [text.partition(". ")[0] for text in view._NEXT_STEPS.values()]
+    for text in (*view._LIMITS.values(), *steps, "No request was sent yet", "its key is awaited"):
+        assert text in page
+    assert set(Limit) <= set(re.findall(r"\w+", page))
 
 
 def test_no_hint_installs_the_other_package_of_this_name() -> None:
