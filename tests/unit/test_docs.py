@@ -1,4 +1,4 @@
-"""The documents agree with the code: generated parts, links, commands, quoted messages, protocol, quickstart."""
+"""The documents agree with the code: generated parts, links, commands, quoted messages, protocol."""
 
 import ast
 import importlib.util
@@ -8,8 +8,6 @@ import math
 import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -380,39 +378,6 @@ def test_ci_calls_only_make() -> None:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = [found[1] for entry in project["classifiers"] if (found := re.fullmatch(r".*Python :: (3\.\d+)", entry))]
     assert re.findall(r'"(3\.\d+)"', workflow) == pythons
-
-
-@pytest.mark.e2e
-def test_quickstart_runs_unchanged(tmp_path: Path) -> None:
-    blocks = _fences(_DOCUMENTS["README.md"], "python")
-    server, client = (next(code for code in blocks if f"syftbox_flwr_{part}(" in code) for part in ("server", "client"))
-    participants = {"do1@hospital-a.org": client, "do2@hospital-b.org": client, _DS: server}
-    processes = {email: _start(tmp_path, email, code) for email, code in participants.items()}
-    try:
-        output, log = processes[_DS].communicate(timeout=60)
-        assert output == f"mean age: {sum([34, 41, 58]) / 3}\n", log
-        for email, process in processes.items():
-            assert process.wait(30) == 0, email
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.communicate()
-
-
-def _start(root: Path, email: str, code: str) -> subprocess.Popen[str]:
-    home = root / email
-    home.mkdir()
-    (home / "notebook.py").write_text(code, encoding="utf-8")
-    config = home / "config.json"
-    config.write_text(json.dumps({"email": email, "data_dir": str(root / "SyftBox")}), encoding="utf-8")
-    environment = {search.SYFTBOX_CONFIG: str(config), "SYFT_FLWR_HOME": str(home / "state")}
-    return subprocess.Popen(
-        [sys.executable, str(home / "notebook.py")],
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_page_about_waits_has_each_text_of_the_status() -> None:
