@@ -141,7 +141,8 @@ docs: $(STAMP)
 	@echo "site: $(CURDIR)/docs/_build/html/docs/index.html"
 
 # Over a real systemd user manager, and over a container engine if this machine has one. Takes four minutes, with an engine six.
-INSTALL_LINTERS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group lint-image
+# The package itself is named again, so that the linters change no release that it needs.
+INSTALL_LINTERS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --editable ".[gdrive]" --group lint-image
 service-test: $(STAMP)
 	@$(INSTALL_LINTERS) --offline 2>/dev/null || $(INSTALL_LINTERS)
 	$(BIN)/pytest tests/service -n 2

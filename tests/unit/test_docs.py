@@ -361,6 +361,7 @@ def test_ci_calls_only_make() -> None:
         "make test-large",
         "make test-kills",
         "make browser-test",
+        "make service-test",
         "make tracking-test",
         "make docs-test",
     ]
@@ -374,6 +375,7 @@ def test_ci_calls_only_make() -> None:
         "make tracking-test",
         "make docs-test",
         "make browser-test",
+        "make service-test",
     ]
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = [found[1] for entry in project["classifiers"] if (found := re.fullmatch(r".*Python :: (3\.\d+)", entry))]
