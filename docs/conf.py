@@ -7,10 +7,16 @@ comes from another host, and the build needs no network.
 import sys
 from pathlib import Path
 
+from ipython_pygments_lexers import IPython3Lexer
+from sphinx.highlighting import lexers
+
 from syft_flwr import __version__
 
 _HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(_HERE / "_extensions"))
+
+# The cells of a page may have lines for the shell, as in a notebook.
+lexers["python"] = IPython3Lexer()
 
 project = "syft_flwr"
 author = "the authors of syft_flwr"

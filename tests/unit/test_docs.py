@@ -170,7 +170,7 @@ def _commands(text: str) -> Iterator[tuple[list[str], bool]]:
     """Yield the arguments of each ``syft-flwr`` command, and whether it is a whole line of a code block."""
     for line in "\n".join(_fences(text, "sh")).splitlines():
         if line.startswith("syft-flwr "):
-            yield shlex.split(line)[1:], True
+            yield shlex.split(re.split(r"\s(?:>|2>|\||&|#)", line)[0])[1:], True
     for code in _inline(text):
         if code.startswith("syft-flwr ") and "COMMAND" not in code:
             yield shlex.split(code)[1:], False
