@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -179,6 +182,35 @@ def clock_findings(federation: Examined, shift: timedelta) -> list[Finding]:
     subject = federation.subject()
     subject.clock = ShiftedClock(shift)
     return check("clock", subject)
+
+
+def test_copied_home_that_runs_elsewhere_is_told(federation: Examined) -> None:
+    beat(federation, OWNER, "data-owner")
+    # A copy has other files than the home whose client runs.
+    home, copied = federation.home(OWNER), federation.folder / "copied"
+    shutil.copytree(home, copied)
+    home.rename(federation.folder / "original")
+    copied.rename(home)
+
+    found = only_problem(federation.check("keys", OWNER))
+
+    assert "so one of the two homes is a copy" in found.text
+    assert found.fix.startswith("Stop syft-flwr there")
+
+
+def test_own_heartbeat_is_not_that_of_a_copy(federation: Examined) -> None:
+    beat(federation, OWNER, "data-owner")
+    assert [found.state for found in federation.check("keys", OWNER)] == ["ok"]
+
+
+def test_peers_of_an_older_release_are_unknown(federation: Examined) -> None:
+    with closing(sqlite3.connect(federation.home() / "peers.db")) as connection:
+        connection.execute("PRAGMA user_version = 2")
+
+    (found,) = federation.check("peers")
+
+    assert found.state == "unknown"
+    assert found.fix == "Start its server or client once, which takes over its rows."
 
 
 def test_clock_behind_a_peer_is_a_problem(federation: Examined) -> None:

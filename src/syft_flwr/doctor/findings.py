@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from syft_flwr.errors import SyftFlwrError
+from syft_flwr.errors import StoreError, SyftFlwrError
 from syft_flwr.text import escaped
 
 #: ``unknown``: the check could not decide. ``skipped``: it does not apply here, or needs something that is missing.
@@ -66,6 +66,12 @@ def skipped(text: str, waits_for: str = "") -> Finding:
 def problem_of(error: SyftFlwrError) -> Finding:
     """Return the problem that an error of this package describes."""
     return problem(str(error), error.hint or "Read the text; docs/troubleshooting.md explains it.")
+
+
+def of_database(error: StoreError) -> Finding:
+    """Return the finding of a database that cannot be read: unknown for one of an older release, else a problem."""
+    # The next start takes over its rows.
+    return unknown(str(error), error.hint) if "an older release" in str(error) else problem_of(error)
 
 
 def problems(found: Iterable[Finding]) -> list[Finding]:

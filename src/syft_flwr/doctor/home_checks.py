@@ -12,7 +12,7 @@ from pathlib import Path
 from syft_flwr._store.lasting_locks import lasting_writers
 from syft_flwr.disk_errors import FULL, NO_LOCKS, no_room
 from syft_flwr.doctor.blocked import BlockedError, folders_below
-from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, unknown
+from syft_flwr.doctor.findings import Finding, of_database, ok, problem, problem_of
 from syft_flwr.doctor.subject import PEERS_FILE, Subject, require_home
 from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.private_home import existing_folder, find_problems
@@ -98,9 +98,7 @@ def check_databases(subject: Subject) -> Iterator[Finding]:
             found[path].open(path).close()
             readable += 1
         except StoreError as error:
-            # The next start takes over the rows of an older release.
-            is_old = "an older release" in str(error)
-            yield unknown(str(error), error.hint) if is_old else problem_of(error)
+            yield of_database(error)
     yield ok(f"{counted(readable, 'database')} of runs can be read")
 
 

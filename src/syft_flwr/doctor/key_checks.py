@@ -1,25 +1,26 @@
 """Checks of the own keys, and of the keys of the peers. They read the key file and the database, and create neither."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.own_heartbeats import OwnHeartbeats
 from syft_flwr._messaging.trust import Peer
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr._store.identity_file import unusable_key_file
 from syft_flwr.doctor.blocked import PEERS_RUNNING, BlockedError
-from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped, unknown
+from syft_flwr.doctor.findings import Finding, of_database, ok, problem, problem_of, skipped, unknown
 from syft_flwr.doctor.subject import Subject, require_home
-from syft_flwr.errors import MalformedError, RemoteProtocolError, StorageError, TransportError
+from syft_flwr.errors import MalformedError, RemoteProtocolError, StorageError, StoreError, TransportError
 from syft_flwr.files import read_bounded
-from syft_flwr.names import card
+from syft_flwr.names import AppNames, card
 
 _ASK = "Ask {} by phone for the fingerprint. If it is right, run: syft-flwr peers accept {} FINGERPRINT"
 
 
 def check_own_keys(subject: Subject) -> Iterator[Finding]:
-    """Find an own key file that cannot be read, or that has other keys than the published card."""
+    """Find a key file that cannot be read, has other keys than the published card, or is in use on another machine."""
     path = require_home(subject) / "identity.key"
     if not path.exists():
         yield ok(f"{path} does not exist yet; the first start creates the keys")
@@ -41,6 +42,19 @@ def check_own_keys(subject: Subject) -> Iterator[Finding]:
             "Restore the home of this participant from a backup, or stop the other machine with this email. Otherwise, "
             f"each peer must run: syft-flwr peers accept {subject.email} FINGERPRINT",
         )
+    elif subject.app:
+        yield from _of_a_copy(subject, subject.app)
+
+
+def _of_a_copy(subject: Subject, app: AppNames) -> Iterator[Finding]:
+    # The checks of the databases and of the peers tell why the file cannot be read.
+    with suppress(BlockedError, StoreError), closing(subject.peers_database()) as peers:
+        transport, email = subject.storage(), subject.email
+        own = OwnHeartbeats(transport, email, subject.identity, subject.home, subject.clock, peers)
+        try:
+            own.claim(app, None)
+        except StoreError as error:
+            yield problem_of(error)
 
 
 def check_peers(subject: Subject) -> Iterator[Finding]:
@@ -48,7 +62,11 @@ def check_peers(subject: Subject) -> Iterator[Finding]:
     wanted = subject.peers
     if not subject.known.app_name and not wanted:
         subject.needed_app  # noqa: B018 - raises BlockedError
-    known = known_peers(subject)
+    try:
+        known = known_peers(subject)
+    except StoreError as error:
+        yield of_database(error)
+        return
     # With a project, the peers of other projects do not count.
     for email in wanted or sorted(known):
         peer = known.get(email)

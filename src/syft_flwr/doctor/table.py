@@ -97,7 +97,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "keys",
-        "The own keys can be read, and the published card has the same ones.",
+        "The own keys can be read, the published card has the same ones, and no copy of the home is in use.",
         key_checks.check_own_keys,
         limit=20.0,
         at_start=True,
