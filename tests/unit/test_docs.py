@@ -39,7 +39,7 @@ from syft_flwr.transport.memory import MemoryNetwork
 
 _ROOT = Path(__file__).parents[2]
 _SOURCES = sorted((_ROOT / "src").rglob("*.py"))
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
+_FENCE = re.compile(r"^```(\w*|\{[\w-]+\})\n(.*?)^```$", re.S | re.M)
 _INLINE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)|\[\[([^\]]+)\]\]")
 _DS, _DO = "ds@research.org", "do@hospital.org"
@@ -111,6 +111,36 @@ def test_every_link_leads_to_a_file(name: str) -> None:
         path = (target or wiki).partition("#")[0]
         if path and not path.startswith("https://") and path != "NNNN-name.md":
             assert (folder / path).exists(), f"{name} links to {path}"
+
+
+def _anchors(text: str) -> set[str]:
+    """Return the anchors of the headings, as GitHub makes them: a second one of a name ends with ``-1``."""
+    found: list[str] = []
+    for heading in re.findall(r"^#+ (.+)$", _FENCE.sub("", text), re.M):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").replace("*", "")
+        found.append(re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-"))
+    return {
+        f"{anchor}-{count}" if (count := found[:place].count(anchor)) else anchor for place, anchor in enumerate(found)
+    }
+
+
+@_ALL
+def test_every_link_leads_to_a_heading(name: str) -> None:
+    for target, _ in _LINK.findall(_FENCE.sub("", _DOCUMENTS[name])):
+        path, _, anchor = target.partition("#")
+        if anchor and "://" not in path:
+            file = (_ROOT / name).parent / path if path else _ROOT / name
+            assert anchor in _anchors(file.read_text(encoding="utf-8")), f"{name} links to {target}"
+
+
+def test_anchors_are_those_of_github() -> None:
+    text = "# A `b_c` (d), e & f\n```sh\n# no heading\n```\n## A [link](to.md)\n## A link\n"
+    assert _anchors(text) == {"a-b_c-d-e--f", "a-link", "a-link-1"}
+
+
+def test_every_command_is_in_the_reference() -> None:
+    headings = re.findall(r"^## syft-flwr (.+)$", _DOCUMENTS["docs/cli.md"], re.M)
+    assert headings == list(generate.command_reference.commands())
 
 
 @_ALL
@@ -360,6 +390,7 @@ def test_ci_calls_only_make() -> None:
         "make test",
         "make test-large",
         "make test-kills",
+        "make docs-check",
         "make browser-test",
         "make service-test",
         "make tracking-test",
@@ -374,9 +405,12 @@ def test_ci_calls_only_make() -> None:
         "make examples",
         "make tracking-test",
         "make docs-test",
+        "make docs-check",
         "make browser-test",
         "make service-test",
     ]
+    weekly = (_ROOT / ".github" / "workflows" / "audit.yml").read_text(encoding="utf-8")
+    assert re.findall(r"run: (.+)$", weekly, re.M) == ["make audit", "make linkcheck"]
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = [found[1] for entry in project["classifiers"] if (found := re.fullmatch(r".*Python :: (3\.\d+)", entry))]
     assert re.findall(r'"(3\.\d+)"', workflow) == pythons
