@@ -18,10 +18,12 @@ from flwr.server.strategy import FedAvg as LegacyFedAvg
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedXgbCyclic, Strategy
 from flwr.serverapp.strategy.strategy_utils import sample_nodes
+from waiting import eventually
 
 from syft_flwr.errors import RunError
 from syft_flwr.fl_orchestrator import SyftGrid
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.runs.finding import find_run
 
 OWNER = OWNERS[0]
 ARRAYS = ArrayRecord([np.zeros(2)])
@@ -201,6 +203,14 @@ def test_loop_of_the_app_waits_for_offline_data_owners(
 
     # 200 seconds, at most a line a minute.
     assert 2 <= len(lines(logged)) <= 4
+    # Its record tells the status why nothing is sent: once, as long as the number stays.
+    run = grid_of(online).run.run_id
+    assert eventually(lambda: waits_in_record(online, run), "the wait in the record") == [{"online": 0, "needed": 1}]
+
+
+def waits_in_record(federation: Federation, run: int) -> list[dict[str, Any]]:
+    entries = find_run(federation.participant.settings, run).events()
+    return [dict(entry.fields) for entry in entries if entry.event == "nodes-awaited"]
 
 
 @pytest.mark.parametrize("nodes", ["all", "online"])

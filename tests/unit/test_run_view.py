@@ -16,6 +16,7 @@ from syft_flwr.runs.events import (
     Heard,
     LoggedWarning,
     Metrics,
+    NodesAwaited,
     ReplyProgress,
     ReplyReleased,
     RequestEnded,
@@ -176,6 +177,17 @@ def test_run_before_its_first_request_tells_so() -> None:
     assert view(STARTED).wait() == "No request was sent yet"
     assert view(STARTED, RunEnded("failed")).wait() == ""
     assert view(RunStarted("datasite", "app", DS)).wait() == "", "its aggregator is known"
+
+
+def test_wait_for_clients_is_told_until_the_first_request() -> None:
+    waits = view(STARTED, NodesAwaited(0, 2), NodesAwaited(1, 2), after=8)
+    assert waits.wait() == "Waits for clients for 9s: 1 of 2 needed data owners online; no limit ends this wait"
+    assert "`syft-flwr client`" in waits.next_step()
+    assert (waits.as_fields()["nodes-online"], waits.as_fields()["nodes-needed"]) == (1, 2)
+    for event in (SENT, RunEnded("failed", "c"), RunResumed("aggregator", "app", DS)):
+        later = view(STARTED, NodesAwaited(1, 2), event)
+        assert "clients" not in later.wait()
+        assert later.as_fields()["nodes-needed"] is None
 
 
 def test_wait_is_over_with_its_last_request() -> None:

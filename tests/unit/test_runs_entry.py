@@ -86,7 +86,7 @@ def test_line_has_the_described_fields_in_order() -> None:
 
 
 def test_every_event_has_a_unique_name_with_hyphens() -> None:
-    assert len({kind.name for kind in EVENTS.values()}) == len(EVENTS) == 24
+    assert len({kind.name for kind in EVENTS.values()}) == len(EVENTS) == 25
     assert all(name == kind.name and name == name.lower() and " " not in name for name, kind in EVENTS.items())
     assert {"run-started", "request-ended", "reply-released", "warning"} <= EVENTS.keys()
 

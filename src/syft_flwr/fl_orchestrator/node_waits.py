@@ -13,6 +13,7 @@ from syft_flwr.clock import Clock
 from syft_flwr.errors import RunError
 from syft_flwr.flower import awaited_nodes
 from syft_flwr.log import logger
+from syft_flwr.runs.events import NodesAwaited
 from syft_flwr.text import counted
 
 #: A loop of the app waits for nodes if it looks so often, for so many seconds, while nothing is sent.
@@ -30,19 +31,24 @@ class NodeWaits:
         total: the number of data owners of the run.
         clock: the clock of the participant.
         is_busy: returns whether a message of the app has no collected reply.
+        emit: gets the event of a wait.
     """
 
-    def __init__(self, app: str, total: int, clock: Clock, is_busy: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: str, total: int, clock: Clock, is_busy: Callable[[], bool], emit: Callable[[NodesAwaited], object]
+    ) -> None:
         self._app = app
         self._total = total
         self._clock = clock
         self._is_busy = is_busy
+        self._emit = emit
         self._lock = threading.Lock()
         #: The thread of the ServerApp. A thread that only shows the nodes waits for nothing.
         self._thread = 0
         #: The minimum of a client manager that waits now.
         self._awaited = 0
         self._said: float | None = None
+        self._emitted: NodesAwaited | None = None
         #: The place of a loop, its number of looks and the time of the first one.
         self._place: object = None
         self._looks = 0
@@ -56,7 +62,7 @@ class NodeWaits:
     def note_progress(self) -> None:
         """Record that the app sent a message or got a reply, so that it does not only wait."""
         with self._lock:
-            self._place = None
+            self._place = self._emitted = None
 
     @contextmanager
     def waiting(self, minimum: int) -> Iterator[None]:
@@ -82,14 +88,14 @@ class NodeWaits:
         if minimum:
             self._require(minimum)
             if found < minimum:
-                self._say(f"the strategy waits for {counted(minimum, 'node')}", found)
+                self._say(f"the strategy waits for {counted(minimum, 'node')}", found, minimum)
         elif threading.get_ident() == self._thread and self._loops(found, caller):
             if found == self._total:
                 raise RunError(
                     f"the ServerApp waits for more nodes in a loop over get_node_ids(); this run has {self._owners}",
                     hint="Let the loop wait for at most so many nodes, or add data owners to datasites.",
                 )
-            self._say("the ServerApp looks for nodes again and again", found)
+            self._say("the ServerApp looks for nodes again and again", found, found + 1)
 
     def _require(self, minimum: int) -> None:
         if minimum > self._total:
@@ -110,8 +116,12 @@ class NodeWaits:
             self._looks += 1
             return self._looks >= _LOOKS and now - self._since >= _LOOKS_FOR
 
-    def _say(self, text: str, found: int) -> None:
-        now = self._clock.monotonic()
+    def _say(self, text: str, found: int, needed: int) -> None:
+        now, event = self._clock.monotonic(), NodesAwaited(found, needed)
+        with self._lock:
+            is_new, self._emitted = event != self._emitted, event
+        if is_new:
+            self._emit(event)
         with self._lock:
             if self._said is not None and now - self._said < _SAY_AGAIN:
                 return

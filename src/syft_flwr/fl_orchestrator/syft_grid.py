@@ -171,7 +171,13 @@ class SyftGrid(Grid):
         self._started = False
         self._asked: dict[str, Metadata] = {}
         self._asked_lock = threading.Lock()
-        self._waits = NodeWaits(app, len(self._nodes.ids), self._participant.clock, is_busy=lambda: bool(self._asked))
+        self._waits = NodeWaits(
+            app,
+            len(self._nodes.ids),
+            self._participant.clock,
+            is_busy=lambda: bool(self._asked),
+            emit=lambda event: self._events.emit(self.run.run_id, event),
+        )
         self._received_bytes = 0
         #: The run configuration of each request.
         self._config = config_to_buffer({})

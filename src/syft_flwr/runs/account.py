@@ -65,6 +65,10 @@ class RunAccount:
     until: datetime | None = None
     limit: str = ""
     waited: datetime | None = None
+    #: At an aggregator that waits until more data owners are online: how many are, the least number, and since when.
+    nodes_online: int = 0
+    nodes_needed: int = 0
+    nodes_awaited_since: datetime | None = None
     #: At a data owner: the aggregator, when its last heartbeat was found, and bytes of its requests and of the replies.
     aggregator: str = ""
     aggregator_heard: datetime | None = None
@@ -143,14 +147,14 @@ class RunAccount:
             }
             self.failures.clear()
             self.ends.clear()
-            self.until, self.limit, self.waited = None, "", None
+            self.until, self.limit, self.waited, self.nodes_awaited_since = None, "", None, None
 
     _on_run_resumed = _on_run_started
 
     def _on_run_ended(self, entry: RecordEntry) -> None:
         self.state, self.cause, self.ended = entry.text("state"), entry.text("cause"), entry.time
         self.open.clear()
-        self.until, self.limit, self.waited = None, "", None
+        self.until, self.limit, self.waited, self.nodes_awaited_since = None, "", None, None
         for owner in self.owners.values():
             owner.open.clear()
             owner.keyless_since = None
@@ -177,6 +181,8 @@ class RunAccount:
         request = UnansweredRequest(entry.text("kind"), entry.time)
         self.open[entry.text("message")] = owner.open[entry.text("message")] = request
         owner.keyless_since = None
+
+        self.nodes_awaited_since = None
 
     def _on_request_held(self, entry: RecordEntry) -> None:
         self._note_stage(entry, entry.text("stage"))
@@ -214,7 +220,12 @@ class RunAccount:
     def _on_aggregator_heard(self, entry: RecordEntry) -> None:
         self.aggregator_heard = entry.time
 
+    def _on_nodes_awaited(self, entry: RecordEntry) -> None:
+        self.nodes_online, self.nodes_needed = entry.number("online"), entry.number("needed")
+        self.nodes_awaited_since = self.nodes_awaited_since or entry.time
+
     def _on_waiting(self, entry: RecordEntry) -> None:
+        self.nodes_awaited_since = None
         self.until, self.limit, self.waited = None, entry.text("limit"), entry.time
         with suppress(ValueError, OverflowError):
             until = datetime.fromisoformat(entry.text("until"))

@@ -293,6 +293,19 @@ class Waiting(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NodesAwaited(Event):
+    """Aggregator: the strategy or the ServerApp sends nothing until more data owners are online, or their number has changed.
+
+    The wait ends with the next request. It has no limit.
+    """
+
+    #: The data owners that are online.
+    online: int
+    #: The least number that it waits for.
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestReceived(Event):
     """Data owner: a request of the aggregator was verified and recorded. After a restart, this can come again."""
 

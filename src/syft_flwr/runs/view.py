@@ -68,6 +68,10 @@ class RunView:
     until: datetime | None
     limit: str
     peers: tuple[PeerView, ...]
+    #: Before a request, the data owners that are online, the number that the strategy needs, and since when it waits.
+    nodes_online: int = 0
+    nodes_needed: int = 0
+    nodes_awaited_since: datetime | None = None
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     #: The number of warnings and errors in the log so far, and the latest one with its time.
     warnings: int = 0
@@ -122,6 +126,9 @@ class RunView:
 
     def wait(self) -> str:
         """Return the awaited data owners, since when, and the end of the wait; empty if the run waits for none."""
+        if self.is_open and self.nodes_awaited_since:
+            since = duration(seconds_since(self.nodes_awaited_since, self.now))
+            return f"Waits for clients for {since}: {self.nodes_online} of {self.nodes_needed} needed data owners online; no limit ends this wait"
         if self.is_open and not self.peers and not self.problem:
             return "No request was sent yet"
         if not self.awaited or not self.is_open:
@@ -171,6 +178,8 @@ class RunView:
             return f"Read its log: `syft-flwr logs {self.run}{self._place_of_log()}`." if self.has_log else ""
         if known := _NEXT_STEPS.get(self.state):
             return known.format(start=_START.get(self.role, "the participant"))
+        if self.is_open and self.nodes_awaited_since:
+            return "Ask the users of the missing data owners whether `syft-flwr client` runs there."
         silent = [peer.email for peer in self.peers if self.is_open and peer.presence == SILENT]
         more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
         process = "syft-flwr client" if self.role == "aggregator" else "syft-flwr server"
@@ -211,6 +220,8 @@ class RunView:
             "total-rounds": self.total_rounds or None,
             "awaited": list(self.awaited),
             "awaited-since": iso_moment(self.awaited_since),
+            "nodes-online": self.nodes_online if self.nodes_awaited_since else None,
+            "nodes-needed": self.nodes_needed if self.nodes_awaited_since else None,
             "wait-ends": iso_moment(self.until),
             "limit": self.limit or None,
             "participants": [peer.as_fields() for peer in self.peers],
@@ -279,6 +290,9 @@ def view_of(
         until=account.until if is_limited else None,
         limit=account.limit if is_limited else "",
         peers=peers,
+        nodes_online=account.nodes_online,
+        nodes_needed=account.nodes_needed,
+        nodes_awaited_since=account.nodes_awaited_since if is_open else None,
         metrics=account.metrics,
         warnings=account.warnings,
         last_warning=account.last_warning,
