@@ -68,10 +68,6 @@ class RunView:
     until: datetime | None
     limit: str
     peers: tuple[PeerView, ...]
-    #: Before a request, the data owners that are online, the number that the strategy needs, and since when it waits.
-    nodes_online: int = 0
-    nodes_needed: int = 0
-    nodes_awaited_since: datetime | None = None
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     #: The number of warnings and errors in the log so far, and the latest one with its time.
     warnings: int = 0
@@ -86,6 +82,10 @@ class RunView:
     has_log: bool = False
     #: The part of the record that cannot be read, or a problem of this machine, with the reason; empty without one.
     problem: str = ""
+    #: Before a request, the data owners that are online, the number that the strategy needs, and since when it waits.
+    nodes_online: int = 0
+    nodes_needed: int = 0
+    nodes_awaited_since: datetime | None = None
 
     def headline(self) -> str:
         """Return the state, the round and the run in one line."""
