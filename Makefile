@@ -145,7 +145,7 @@ docs: $(STAMP)
 INSTALL_LINTERS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --editable ".[gdrive]" --group lint-image
 service-test: $(STAMP)
 	@$(INSTALL_LINTERS) --offline 2>/dev/null || $(INSTALL_LINTERS)
-	$(BIN)/pytest tests/service -n 2
+	$(BIN)/pytest tests/service -n 2 --dist loadfile
 
 # Builds the site, and checks its links, its navigation and its entries.
 docs-check: docs

@@ -14,6 +14,7 @@ from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT, MAX_HELD, MAX_WITHDRAWN
 from syft_flwr._store.peers import Peers
+from syft_flwr.errors import UnavailableError
 from syft_flwr.names import AppNames
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport._syftbox.pace import SMALL
@@ -153,3 +154,15 @@ def test_only_own_heartbeat_is_deleted_at_the_end(writer: _Writer, wrote: bool) 
         writer.pulse.beat()
     writer.pulse.stop()
     assert [entry.name for entry in writer.transport.list(_NAMES.status(_DO))] == ([] if wrote else [name])
+
+
+def test_failed_write_is_the_trouble_until_the_next_one(writer: _Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise UnavailableError("Drive does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(writer.transport, "put", fail)
+        writer.pulse.beat()
+    assert "Drive does not answer" in writer.pulse.trouble
+    assert writer.writes_after(1)
+    assert writer.pulse.trouble == ""

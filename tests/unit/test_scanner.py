@@ -131,3 +131,31 @@ def test_failed_wait_does_not_end_the_scanner(logged: list[str], monkeypatch: py
     finally:
         scanner.stop()
     assert any("the watch fails" in line for line in logged)
+
+
+def test_each_turn_tells_the_trouble_of_the_last_scan() -> None:
+    told: list[str] = []
+    scans: list[int] = []
+
+    def scan() -> None:
+        scans.append(len(scans))
+        if len(scans) in (1, 2):
+            raise UnavailableError("the disk is gone")
+
+    scanner = Scanner(
+        MemoryNetwork().transport(_ME),
+        [f"{_ME}/"],
+        on_names=lambda _: None,
+        on_scan=scan,
+        clock=SystemClock(),
+        name="scanner-test",
+        on_turn=told.append,
+    )
+    scanner.start()
+    try:
+        scanner.wake()
+        eventually(lambda: "" in told, "a scan without trouble")
+    finally:
+        scanner.stop()
+    assert "the disk is gone" in told[0]
+    assert "the disk is gone" in told[1]
