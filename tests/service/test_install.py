@@ -144,6 +144,10 @@ def test_health_of_a_client_before_its_first_run(federation: ServiceFederation) 
     assert federation.health("--live")["code"] == 0
     everywhere = federation.call("health", "--format", "json")
     assert json.loads(everywhere.stdout)["processes"][0]["app"] == "tiny"
+    pyproject = federation.tiny.folder / "pyproject.toml"
+    pyproject.write_text('[project]\nname = "another-program"')
+    elsewhere = federation.call("health", "--format", "json")
+    assert json.loads(elsewhere.stdout)["processes"][0]["app"] == "tiny"
     client.terminate()
     assert client.wait() == 143
     assert federation.health("--live")["code"] == 1

@@ -66,6 +66,9 @@ def _look(projects: list[Path], patience: float) -> "list[ProcessHealth]":
 
     named = projects or list(filter(None, [current_project()]))
     known = [load_settings(project) for project in named]
+    if not projects and not all(settings.app_name for settings in known):
+        # The current folder has a pyproject.toml of another program.
+        known = []
     found: list[ProcessHealth] = []
     for settings in known:
         app = settings.require("app_name")
