@@ -37,6 +37,11 @@ $(STAMP): pyproject.toml $(if $(call stale,$(VENV)),FORCE)
 	touch $@
 endif
 
+# Adds the packages of a group. First without a network: uv asks the index also if all of them are installed. The package
+# itself is named again, so that a group changes no release that it needs.
+add_group = $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --editable ".[gdrive]" --group $(1)
+with_group = @$(call add_group,$(1)) --offline 2>/dev/null || $(call add_group,$(1))
+
 # Writes requirements.lock again, with the newest packages that pyproject.toml allows, for all systems and Pythons.
 lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --extra gdrive --group locked --universal --python-version 3.11 --generate-hashes \
@@ -67,11 +72,9 @@ demo: $(STAMP)
 	cd $(DEMO) && "$(CURDIR)/$(BIN)/python" -m diabetes_prediction.results "$(CURDIR)/.demo/output"
 	@echo "report: $(CURDIR)/.demo/report.html"
 
-# First without a network: uv asks the index of a group also if all of its packages are installed.
-INSTALL_BROWSER := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group browser
 # Draws the picture of the README from the report of the demo, with the programs that `make browser-test` needs.
 picture: demo
-	@$(INSTALL_BROWSER) --offline 2>/dev/null || $(INSTALL_BROWSER)
+	$(call with_group,browser)
 	$(BIN)/python docs/picture.py .demo/report.html docs/report.png
 
 # Executes the notebooks of the example, and stores them with their outputs; takes a minute.
@@ -127,24 +130,21 @@ PROGRAMS := import sys; sys.path[:0] = ["tests/browser", "tests/kits"]; \
 	from browserkit.chromium import missing_programs; missing = missing_programs(); \
 	sys.exit(f"This machine has no {missing}. On Debian: apt-get install chromium chromium-driver" if missing else 0)
 browser-test: docs
-	@$(INSTALL_BROWSER) --offline 2>/dev/null || $(INSTALL_BROWSER)
+	$(call with_group,browser)
 	@$(BIN)/python -c '$(PROGRAMS)'
 	$(BIN)/pytest tests/browser
 
 # Builds the site in docs/_build/html. A warning is an error. Each build begins without files of an earlier one.
-INSTALL_DOCS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group docs
 docs: $(STAMP)
-	@$(INSTALL_DOCS) --offline 2>/dev/null || $(INSTALL_DOCS)
+	$(call with_group,docs)
 	rm -rf docs/_build
 	$(BIN)/sphinx-build --quiet --builder html --conf-dir docs --doctree-dir docs/_build/doctrees --jobs auto \
 		--fail-on-warning --keep-going --nitpicky . docs/_build/html
 	@echo "site: $(CURDIR)/docs/_build/html/docs/index.html"
 
 # Over a real systemd user manager, and over a container engine if this machine has one. Takes four minutes, with an engine six.
-# The package itself is named again, so that the linters change no release that it needs.
-INSTALL_LINTERS := $(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --editable ".[gdrive]" --group lint-image
 service-test: $(STAMP)
-	@$(INSTALL_LINTERS) --offline 2>/dev/null || $(INSTALL_LINTERS)
+	$(call with_group,lint-image)
 	$(BIN)/pytest tests/service -n 2 --dist loadfile
 
 # Builds the site, and checks its links, its navigation and its entries.
@@ -153,7 +153,7 @@ docs-check: docs
 
 # Opens each external address of the documents; needs a network.
 linkcheck: $(STAMP)
-	@$(INSTALL_DOCS) --offline 2>/dev/null || $(INSTALL_DOCS)
+	$(call with_group,docs)
 	$(BIN)/sphinx-build --quiet --builder linkcheck --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/linkcheck
 
 # The oldest releases that pyproject.toml allows.
