@@ -319,15 +319,6 @@ def _places(field: search.Field) -> str:
     return ", ".join(name for name, is_one in places.items() if is_one)
 
 
-def short_settings() -> str:
-    rows = [
-        (_code(field.environment), _default(field.default), SETTINGS[name].replace("](#", "](docs/configuration.md#"))
-        for name, field in search.FIELDS.items()
-        if field.environment
-    ]
-    return _table(("environment", "default", "meaning"), rows)
-
-
 def transports_table() -> str:
     """Return a table of the transports with the settings of each."""
     rows = [
@@ -495,7 +486,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "received-states": received_states,
     "record-bounds": record_bounds,
     "settings": settings_table,
-    "short-settings": short_settings,
     "sizes": sizes_table,
     "transports": transports_table,
     "api": api_reference.names_table,

@@ -424,6 +424,15 @@ def test_page_about_waits_has_each_text_of_the_status() -> None:
     assert set(Limit) <= set(re.findall(r"\w+", page))
 
 
+def test_readme_shows_a_picture_after_one_screen() -> None:
+    page = _DOCUMENTS["README.md"]
+    before, picture, _ = page.partition("<img ")
+    assert picture
+    # As in a window of 120 columns, where a long line has several rows.
+    assert sum(max(1, math.ceil(len(line) / 120)) for line in before.splitlines()) <= 25
+    assert len(page.splitlines()) <= 130
+
+
 def test_no_hint_installs_the_other_package_of_this_name() -> None:
     # The package of this name on PyPI is an earlier implementation, so a hint names a folder.
     places = [path for folder in ("src", "docs", "examples", "templates") for path in (_ROOT / folder).rglob("*")]
