@@ -31,7 +31,6 @@ extensions = [
     "entries",
     "public_signatures",
     "repository_links",
-    "unwritten_pages",
 ]
 
 root_doc = "docs/index"

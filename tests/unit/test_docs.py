@@ -198,7 +198,7 @@ def test_named_make_targets_exist(name: str) -> None:
 
 def _commands(text: str) -> Iterator[tuple[list[str], bool]]:
     """Yield the arguments of each ``syft-flwr`` command, and whether it is a whole line of a code block."""
-    for line in "\n".join(_fences(text, "sh")).splitlines():
+    for line in "\n".join(_fences(text, "sh")).replace("\\\n", " ").splitlines():
         if line.startswith("syft-flwr "):
             yield shlex.split(re.split(r"\s(?:>|2>|\||&|#)", line)[0])[1:], True
     for code in _inline(text):
