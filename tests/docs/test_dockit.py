@@ -351,8 +351,8 @@ def test_a_page_with_a_wrong_rule_is_refused(run: Run, text: str, error: str) ->
         run(text)
 
 
-def test_pictures_and_directives_are_no_blocks_of_the_page(run: Run) -> None:
-    run("<!-- block: picture -->\n```text\n+--+\n```\n```{toctree}\na\n```\n<!-- A comment. -->\n")
+def test_directives_are_no_blocks_of_the_page(run: Run) -> None:
+    run("```{toctree}\na\n```\n<!-- A comment. -->\n")
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -22,7 +22,6 @@ class Kind(Enum):
     CELL = auto()
     OUTPUT = auto()
     FILE = auto()
-    PICTURE = auto()
     SKIPPED = auto()
 
 
@@ -126,8 +125,6 @@ def _block(place: str, token: Token, above: str | None) -> Block:
         raise DocumentError(f"{place}: the block has no language")
     if rule.reason:
         kind = Kind.SKIPPED
-    elif rule.picture:
-        kind = Kind.PICTURE
     elif rule.file:
         kind = Kind.FILE
     elif language in _EXECUTED:

@@ -26,7 +26,6 @@ class Rule:
         exit_code: the exit code that the block must have.
         file: the file that gets the text of the block; empty if it is executed.
         appends: the text is added to the end of ``file``.
-        picture: the block is a drawing or a form, and no output.
         reason: the reason why the block is not executed; empty if it is.
     """
 
@@ -35,7 +34,6 @@ class Rule:
     exit_code: int = 0
     file: str = ""
     appends: bool = False
-    picture: bool = False
     reason: str = ""
 
 
@@ -77,6 +75,4 @@ def _with(rule: Rule, word: str) -> Rule:
             if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                 raise ValueError(f"the path {path!r} leaves the folder of the page")
             return replace(rule, file=path, appends=verb == "append")
-        case "picture", "":
-            return replace(rule, picture=True)
     raise ValueError(f"the rule {word!r} is unknown")
