@@ -8,11 +8,14 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 #: Seconds between two messages without a change.
 _EVERY = 5.0
+#: Microseconds for the start after a wait, as ``TimeoutStartSec`` of the unit.
+_START = 15 * 60 * 1_000_000
 #: Characters of a state that a person reads.
 _MOST_TEXT = 200
 
@@ -44,7 +47,26 @@ class ServiceManager:
         with self._lock:
             self._worked.add(part)
             if self.is_present and self._parts <= self._worked:
-                self._tell(" ".join(text.split())[:_MOST_TEXT])
+                self._tell(text)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """Ask for more time for the start in the ``with`` block, again and again. It waits for a person, without an end."""
+        ended = threading.Event()
+
+        def ask() -> None:
+            while True:
+                self._send(f"EXTEND_TIMEOUT_USEC={_START}", text)
+                if ended.wait(_EVERY):
+                    return
+
+        asking = threading.Thread(target=ask, name="service-manager", daemon=True)
+        if self.is_present:
+            asking.start()
+        try:
+            yield
+        finally:
+            ended.set()
 
     def leave(self, part: str) -> None:
         """Wait for this part no longer: it has ended."""
@@ -57,11 +79,15 @@ class ServiceManager:
             return
         self._worked.clear()
         self._is_ready, self._sent, self._text = True, now, text
+        self._send("READY=1\nWATCHDOG=1", text)
+
+    def _send(self, message: str, text: str) -> None:
+        shown = " ".join(text.split())[:_MOST_TEXT]
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             # A manager that does not read must not hold up the work.
             channel.setblocking(False)
             channel.connect(self._address)
-            channel.send(f"READY=1\nWATCHDOG=1\nSTATUS={text}".encode(errors="replace"))
+            channel.send(f"{message}\nSTATUS={shown}".encode(errors="replace"))
 
 
 @cache

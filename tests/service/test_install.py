@@ -88,7 +88,13 @@ def test_second_install_tells_the_restart(federation: ServiceFederation) -> None
     changed = federation.install("--format", "json", SYFT_FLWR_IDLE_AFTER="60")
     found = json.loads(changed.stdout)
     assert (found["service"], found["changed"]) == (UNIT, True)
-    assert f"systemctl --user restart {UNIT}" in found["next"]
+    # The unit is not enabled yet, so a restart alone would not start it after a boot.
+    assert found["next"][1:3] == [f"systemctl --user enable {UNIT}", f"systemctl --user restart {UNIT}"]
+    wants = federation.units / "default.target.wants"
+    wants.mkdir()
+    (wants / UNIT).symlink_to(federation.units / UNIT)
+    enabled = json.loads(federation.install("--format", "json").stdout)["next"]
+    assert enabled[1] == f"systemctl --user restart {UNIT}"
     assert "SYFT_FLWR_IDLE_AFTER" in found["environment"]
 
 
@@ -101,6 +107,29 @@ def test_uninstall_deletes_the_unit_alone(federation: ServiceFederation) -> None
     again = federation.call("client", "--uninstall-service", "--service-name", "tiny")
     assert again.returncode == 2
     assert "does not exist" in again.stderr
+
+
+def test_uninstall_keeps_the_unit_of_another_email(federation: ServiceFederation) -> None:
+    federation.install()
+    command = ("client", "--uninstall-service", str(federation.tiny.folder))
+    done = federation.call(*command, SYFTBOX_EMAIL="eve@hospital-c.org")
+    assert done.returncode == 2
+    assert f"is the service of {DO1}, another participant" in done.stderr
+    assert (federation.units / UNIT).exists()
+
+
+def test_units_may_be_below_a_link(federation: ServiceFederation) -> None:
+    federation.units.parent.mkdir(parents=True)
+    shared = federation.folder / "dotfiles"
+    shared.mkdir()
+    federation.units.symlink_to(shared)
+    for more in ({}, {"SYFT_FLWR_IDLE_AFTER": "60"}):
+        done = federation.install(**more)
+        assert not done.returncode, done.stderr
+    done = federation.call("client", "--uninstall-service", str(federation.tiny.folder))
+    assert not done.returncode, done.stderr
+    assert not any(shared.iterdir())
+    assert federation.units.is_symlink()
 
 
 def test_several_projects_are_one_service(federation: ServiceFederation) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from waiting import PATIENCE, eventually
 Boot = Callable[[], UserManager]
 #: Seconds: RestartSec and a start on a busy machine.
 _RESTART = 3 * PATIENCE
+#: Seconds for a start with another client.
+_START = 5
 
 
 def _start(federation: ServiceFederation, manager: UserManager) -> None:
@@ -131,12 +134,20 @@ def test_wrong_setting_is_tried_again_until_corrected(federation: ServiceFederat
 
 def test_second_client_waits_without_noise(federation: ServiceFederation, boot: Boot) -> None:
     federation.install()
+    drop_in = federation.units / f"{UNIT}.d"
+    drop_in.mkdir()
+    (drop_in / "short.conf").write_text(f"[Service]\nTimeoutStartSec={_START}\n")
     first = federation.start(DO1, "--keep")
     eventually(lambda: federation.state() == "ready", "the first client")
     manager = boot()
     assert manager.systemctl("start", "--no-block", UNIT).returncode == 0
     log = federation.home / "manager.log"
-    eventually(lambda: manager.show(UNIT, "ActiveState") == "activating" and manager.main_process(UNIT), "the service")
+    eventually(lambda: "so this service waits" in manager.show(UNIT, "StatusText"), "the reason of the wait")
+    waiting = manager.main_process(UNIT)
+    assert waiting
+    # The time of a start does not end the wait for another client.
+    eventually(lambda: time.time() - waiting.create_time() > 2 * _START, "a long wait", _RESTART)
+    assert manager.main_process(UNIT) == waiting
     first.send_signal(signal.SIGTERM)
     first.wait(PATIENCE)
     eventually(lambda: manager.show(UNIT, "ActiveState") == "active", "the service in its place", _RESTART)

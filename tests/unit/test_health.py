@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from syft_flwr.cli.app import app
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.health import find_health, started_apps
 from syft_flwr.runs.health_file import NAME, SERVING, STARTING, HealthFile, read_health
@@ -150,6 +152,21 @@ def test_shorter_statement_replaces_a_longer_one(app_home: Path) -> None:
     assert (app_home / NAME).stat().st_mode & 0o077 == 0
     file.remove()
     assert read_health(app_home) is None
+
+
+@pytest.mark.parametrize("trouble", ["\N{GRINNING FACE}" * 1_000, "\x00" * 1_000, "\udcff" * 1_000])
+def test_long_trouble_leaves_a_readable_statement(app_home: Path, trouble: str) -> None:
+    with ProcessLock(app_home / "client.lock", "a client"):
+        HealthFile(app_home).tell(SERVING, within=3, trouble=trouble)
+        assert _state(app_home)[0] == "cut-off"
+        HealthFile(app_home).tell(SERVING, within=3)
+        assert _state(app_home)[0] == "ready"
+
+
+def test_patience_that_is_no_number_is_refused() -> None:
+    done = CliRunner().invoke(app, ["health", "--patience", "nan"])
+    assert done.exit_code == 2
+    assert "nan is not a time" in done.output
 
 
 def test_unchanged_statement_is_written_every_5_seconds(app_home: Path) -> None:

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from syft_flwr.service_manager import ServiceManager, service_manager
 
@@ -73,6 +74,14 @@ def test_text_of_a_state_is_one_short_line(tmp_path: Path) -> None:
         [message] = channel.received()
         assert message.count("\n") == 2
         assert len(message) < 300
+
+
+def test_wait_for_a_person_asks_for_more_time(tmp_path: Path) -> None:
+    with _Socket(str(tmp_path / "notify")) as channel:
+        manager = ServiceManager(str(tmp_path / "notify"))
+        with manager.waiting("another client\nruns"):
+            [message] = eventually(channel.received, "the message")
+        assert message == "EXTEND_TIMEOUT_USEC=900000000\nSTATUS=another client runs"
 
 
 def test_abstract_address_is_used(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """The unit of a service: its escapes, its environment without secrets, and the files of others that stay."""
 
+import os
+import sysconfig
 from pathlib import Path
 
 import pytest
 
+from syft_flwr.cli.service_command import own_program
 from syft_flwr.errors import ConfigError, StoreError
 from syft_flwr.systemd.carried_environment import absolute_node_config, carried_environment
 from syft_flwr.systemd.unit_file import UnitFile, service_name, units_folder
@@ -122,7 +125,7 @@ def test_unit_of_another_writer_stays_without_force(tmp_path: Path, occupy: obje
     with pytest.raises(ConfigError, match="left alone"):
         unit.write(_text("b"), _OWNER, force=False)
     with pytest.raises(ConfigError, match="left alone"):
-        unit.delete(force=False)
+        unit.delete(None, force=False)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert unit.write(_text("b"), _OWNER, force=True)
     assert not unit.path.is_symlink()
@@ -145,6 +148,8 @@ def test_unit_of_another_participant_needs_a_name(tmp_path: Path) -> None:
     unit.write(_text("a"), _OWNER, force=False)
     with pytest.raises(ConfigError, match=f"the service of {_OWNER}, another participant"):
         unit.write(_text("b"), "do2@hospital-b.org", force=False)
+    with pytest.raises(ConfigError, match=f"the service of {_OWNER}, another participant"):
+        unit.delete("do2@hospital-b.org", force=False)
 
 
 def test_deleted_unit_leaves_no_link_behind(tmp_path: Path) -> None:
@@ -153,11 +158,11 @@ def test_deleted_unit_leaves_no_link_behind(tmp_path: Path) -> None:
     wants = tmp_path / "default.target.wants"
     wants.mkdir()
     (wants / "x.service").symlink_to(unit.path)
-    unit.delete(force=False)
+    unit.delete(None, force=False)
     assert not any(wants.iterdir())
     assert not unit.path.exists()
     with pytest.raises(ConfigError, match="there is no such service"):
-        unit.delete(force=False)
+        unit.delete(None, force=False)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "-x", "x" * 200, "a%b", "ä", "x\n"])
@@ -180,3 +185,24 @@ def test_units_are_in_the_config_folder_of_the_user(monkeypatch: pytest.MonkeyPa
     assert units_folder() == Path("/etc/ann/systemd/user")
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     assert units_folder() == Path("/home/ann/.config/systemd/user")
+
+
+def test_user_without_a_home_gets_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    # A number that the list of users does not have, as in a container.
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    with pytest.raises(ConfigError, match="number 54321"):
+        units_folder()
+
+
+def test_program_of_a_user_installation_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = {"shared": str(tmp_path / "shared"), "user": str(tmp_path / "user")}
+    monkeypatch.setattr(sysconfig, "get_default_scheme", lambda: "shared")
+    monkeypatch.setattr(sysconfig, "get_preferred_scheme", lambda kind: kind)
+    monkeypatch.setattr(sysconfig, "get_path", lambda _, scheme="shared": paths[scheme])
+    with pytest.raises(ConfigError, match="does not exist"):
+        own_program()
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "syft-flwr").touch()
+    assert own_program() == str(tmp_path / "user" / "syft-flwr")

@@ -1,9 +1,11 @@
 """``syft-flwr health``: tell a probe whether the client or the server of this participant works."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from click import BadParameter
 
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_text
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
 
 #: The set of processes in which a process of the host sees all others. Its number is a constant of Linux.
 _ALL_PROCESSES = "pid:[4026531836]"
+
+
+def _a_number(seconds: float) -> float:
+    # Each comparison with it is False, so no process would ever stand still.
+    if math.isnan(seconds):
+        raise BadParameter("nan is not a time.")
+    return seconds
 
 
 def probe(
@@ -32,7 +41,12 @@ def probe(
     ] = False,
     patience: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=1, help="Time without a look at the files that counts as a standstill."),
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            callback=_a_number,
+            help="Time without a look at the files that counts as a standstill.",
+        ),
     ] = 60.0,
     output: FormatOption = Format.TABLE,
 ) -> None:

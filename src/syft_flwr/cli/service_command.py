@@ -49,7 +49,7 @@ def install_service(options: ServiceOptions, node_config: Sequence[str] | None, 
     apps = [settings.require("app_name") for settings in checked]
     owner = str(checked[0].require("email"))
     environment = carried_environment(os.environ)
-    command = [_program(), "client", "--keep", *(str(path.absolute()) for path in options.projects)]
+    command = [own_program(), "client", "--keep", *(str(path.absolute()) for path in options.projects)]
     for text in absolute_node_config(node_config or []):
         command += ["--node-config", text]
     if log_file:
@@ -64,12 +64,12 @@ def install_service(options: ServiceOptions, node_config: Sequence[str] | None, 
         environment,
         hardened=not any(settings.worker_command for settings in checked),
     )
-    is_new = not path.exists()
-    changed = UnitFile(path).write(text, owner, force=options.force)
-    start = f"systemctl --user enable --now {name}" if is_new else f"systemctl --user restart {name}"
+    unit = UnitFile(path)
+    is_new = not os.path.lexists(path)
+    changed = unit.write(text, owner, force=options.force)
     steps = {
         "systemctl --user daemon-reload": "read the unit",
-        start: "start the service now, and at each login" if is_new else "start it with the new unit",
+        **_starting(name, is_new=is_new, is_enabled=unit.is_enabled),
         f"loginctl enable-linger {shlex.quote(_user())}": "start it at boot, and keep it after a logout (may need sudo)",
         f"systemctl --user status {name}": "see its state",
         f"journalctl --user -u {name} -f": "follow its log",
@@ -78,6 +78,14 @@ def install_service(options: ServiceOptions, node_config: Sequence[str] | None, 
     _show(fields, f"{path} {'is written' if changed else 'is up to date'}.", steps, options.output)
     if not all(settings.worker_command is None for settings in checked):
         show_note("SYFT_FLWR_WORKER_COMMAND is set: the unit lets it use containers, so it restricts no system calls.")
+
+
+def _starting(name: str, *, is_new: bool, is_enabled: bool) -> dict[str, str]:
+    """Return the commands that start the service now and at each login, each with its purpose."""
+    if is_new:
+        return {f"systemctl --user enable --now {name}": "start the service now, and at each login"}
+    enable = {} if is_enabled else {f"systemctl --user enable {name}": "start the service at each login"}
+    return {**enable, f"systemctl --user restart {name}": "start it with the new unit"}
 
 
 def uninstall_service(options: ServiceOptions) -> None:
@@ -91,10 +99,10 @@ def uninstall_service(options: ServiceOptions) -> None:
     from syft_flwr.systemd.unit_file import UnitFile, service_name, units_folder
 
     _require_systemd()
-    apps = [] if options.name else [load_settings(path).require("app_name") for path in options.projects]
-    name = service_name(apps, options.name)
+    known = [] if options.name else [load_settings(path) for path in options.projects]
+    name = service_name([settings.require("app_name") for settings in known], options.name)
     path = units_folder() / name
-    UnitFile(path).delete(force=options.force)
+    UnitFile(path).delete(known[0].email if known else None, force=options.force)
     steps = {
         f"systemctl --user stop {name}": "end the client",
         "systemctl --user daemon-reload": "forget the unit",
@@ -133,9 +141,12 @@ def _startable(projects: Sequence[Path], node_config: Sequence[str] | None) -> "
     return checked
 
 
-def _program() -> str:
+def own_program() -> str:
     """Return the absolute path of this command in its environment, also if a link in PATH started it."""
-    program = Path(sysconfig.get_path("scripts"), "syft-flwr")
+    # The second one is the folder of `pip install --user`.
+    schemes = sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")
+    programs = [Path(sysconfig.get_path("scripts", scheme), "syft-flwr") for scheme in schemes]
+    program = next(filter(Path.exists, programs), programs[0])
     if not program.exists():
         raise ConfigError(
             f"{program} does not exist, so a unit could not start it",

@@ -49,7 +49,7 @@ def open_serving(setup: ClientSetup, on_event: OnEvent | None = None) -> "Iterat
     folder = runs_folder(home)
     manager = service_manager()
     with (
-        _lock_of(home, f"a client of {app} for {participant.email}", waits=manager.is_present),
+        _lock_of(home, f"a client of {app} for {participant.email}", manager),
         _reported(app, home, manager) as report,
         participant.open_trust(app) as trust,
         closing(Ledger(home / "ledger.db")) as ledger,
@@ -67,15 +67,17 @@ def open_serving(setup: ClientSetup, on_event: OnEvent | None = None) -> "Iterat
 Report = Callable[[str, float], None]
 
 
-def _lock_of(home: Path, what: str, *, waits: bool) -> ProcessLock:
+def _lock_of(home: Path, what: str, manager: ServiceManager) -> ProcessLock:
     try:
         return ProcessLock(home / "client.lock", what)
     except StoreError as error:
-        if not (waits and is_held(home / "client.lock")):
+        if not (manager.is_present and is_held(home / "client.lock")):
             raise
         # A service that ended here would be started again and again, each time with several lines in its log.
-        logger.warning("{}, so this service waits for the end of that process", error)
-    return ProcessLock(home / "client.lock", what, wait=True)
+        text = f"{error}, so this service waits for the end of that process"
+    logger.warning("{}", text)
+    with manager.waiting(text):
+        return ProcessLock(home / "client.lock", what, wait=True)
 
 
 @contextmanager

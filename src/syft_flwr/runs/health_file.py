@@ -19,8 +19,9 @@ from syft_flwr.private_files import FILE
 NAME = "client.health"
 #: Seconds between two writes without a change.
 _EVERY = 5.0
-#: Bytes of the file, of which the rest is spaces: a shorter content leaves no end of a longer one.
-_SIZE = 2_048
+#: Bytes of the file, of which the rest is spaces: a shorter content leaves no end of a longer one. A character of JSON has
+#: up to 12 bytes.
+_SIZE = 4_096
 _MOST_TROUBLE = 300
 #: Attempts of a reader.
 _READS = 3

@@ -16,10 +16,21 @@ _WANTS = "default.target.wants"
 
 
 def units_folder() -> Path:
-    """Return the folder of the units of this user."""
+    """Return the folder of the units of this user, which may be below a link, as it is with shared configurations.
+
+    Raises:
+        ConfigError: the user has no home folder.
+    """
     config = os.environ.get("XDG_CONFIG_HOME", "")
     # As systemd, which ignores a relative path.
-    return (Path(config) if config.startswith("/") else Path.home() / ".config") / "systemd" / "user"
+    try:
+        folder = Path(config) if config.startswith("/") else Path.home() / ".config"
+    except RuntimeError:
+        raise ConfigError(
+            f"this user (number {os.getuid()}) has no home folder, in which systemd looks for units",
+            hint="Set HOME, or set XDG_CONFIG_HOME to an absolute path.",
+        ) from None
+    return Path(os.path.realpath(folder / "systemd" / "user"))
 
 
 def service_name(apps: list[str], chosen: str | None) -> str:
@@ -42,6 +53,15 @@ class UnitFile:
 
     path: Path
 
+    @property
+    def is_enabled(self) -> bool:
+        """Return whether a person has enabled the unit, so that it starts at each login."""
+        return self._link.is_symlink()
+
+    @property
+    def _link(self) -> Path:
+        return self.path.parent / _WANTS / self.path.name
+
     def write(self, text: str, owner: str, *, force: bool) -> bool:
         """Write the unit; return False if the file has this text already.
 
@@ -62,11 +82,11 @@ class UnitFile:
             ) from error
         return True
 
-    def delete(self, *, force: bool) -> None:
+    def delete(self, owner: str | None, *, force: bool) -> None:
         """Delete the unit and the link that starts it with the session.
 
         Raises:
-            ConfigError: there is no such file, or this package did not write it as it is and ``force`` is False.
+            ConfigError: there is no such file, or it is not that of ``owner`` as this package wrote it, and ``force`` is False.
             StoreError: the file cannot be deleted.
         """
         present = self._present()
@@ -76,11 +96,10 @@ class UnitFile:
                 hint="Name the project or --service-name of the service: `systemctl --user list-unit-files 'syft-flwr*'`.",
             )
         if not force:
-            self._require_own(present, None)
-        link = self.path.parent / _WANTS / self.path.name
+            self._require_own(present, owner)
         try:
-            if link.is_symlink():
-                link.unlink()
+            if self._link.is_symlink():
+                self._link.unlink()
             self.path.unlink()
         except OSError as error:
             raise StoreError(
