@@ -213,6 +213,11 @@ def test_a_block_until_stopped_gets_ctrl_c(run: Run) -> None:
         """)
 
 
+def test_a_block_that_ends_by_itself_is_not_stopped(run: Run) -> None:
+    with pytest.raises(DocumentError, match="it ended before it was stopped"):
+        run("<!-- block: until stopped -->\n```sh\ntrue\n```\n```sh\ntrue\n```\n")
+
+
 def test_a_block_that_ignores_ctrl_c_fails_the_page(run: Run) -> None:
     with pytest.raises(DocumentError, match="not ended after 1 s"):
         run(
@@ -235,6 +240,12 @@ def test_a_failing_command_with_an_ampersand_fails_the_page(run: Run) -> None:
     with pytest.raises(DocumentError, match="at the end of the page") as error:
         run("```sh\nsh -c 'exit 4' &\nsleep 0.1 &\n```\n```sh\ntrue\n```\n")
     assert "a command with & failed with exit code 4" in str(error.value)
+
+
+def test_a_wait_finds_a_command_that_failed(run: Run) -> None:
+    run("```sh\nsleep 0.1 &\ntrue &\nwait\n```\n```sh\nsh -c 'exit 4' & wait $! || test $? = 4\n```\n")
+    with pytest.raises(DocumentError, match="exit code 4"):
+        run("```sh\nsh -c 'exit 4' &\ntrue &\nwait\n```\n")
 
 
 def test_a_command_with_an_ampersand_must_end(run: Run) -> None:
@@ -266,7 +277,7 @@ def test_cells_of_a_notebook_share_their_names(run: Run) -> None:
         """)
 
 
-@pytest.mark.parametrize("cell", ["1 / 0", "!exit 3", "def"])
+@pytest.mark.parametrize("cell", ["1 / 0", "!exit 3", "!exit 3\n!true", "def"])
 def test_a_failing_cell_fails_the_page(run: Run, cell: str) -> None:
     with pytest.raises(DocumentError, match=r"page\.md:1: exit code"):
         run(f"```python\n{cell}\n```\n")
@@ -343,7 +354,12 @@ def test_a_file_that_no_block_reads_fails_the_page(run: Run) -> None:
         ("<!-- stage: one machine, participant a@b.org -->\n", "unknown option"),
         ("```sh\n```\n<!-- stage: one machine -->\n", "above the first block"),
         ("<!-- block: on do9 -->\n```sh\n```\n", "no terminal 'do9'"),
-        ("```text\n```\n", "no block above"),
+        ("```text\na\n```\n", "no block above"),
+        ("```sh\necho a\n```\n```text\n…\n\n…\n```\n", "every output has these lines"),
+        ("<!-- block: picture -->\n```text\nfalse\n```\n", "is unknown"),
+        ("```{code-block} sh\nfalse\n```\n", "needs a rule"),
+        ("<details>\n```sh\nfalse\n```\n</details>\n", "code in HTML is not executed"),
+        ("<pre><code>false\n</code></pre>\n", "code in HTML is not executed"),
     ],
 )
 def test_a_page_with_a_wrong_rule_is_refused(run: Run, text: str, error: str) -> None:

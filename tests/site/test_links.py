@@ -1,6 +1,7 @@
 """The built site: each link leads to an element, each page is in the navigation, and nothing comes from another host."""
 
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -44,6 +45,28 @@ def test_every_loaded_file_is_one_of_the_site() -> None:
             if not address.startswith("data:") and (target is None or not (SITE / target[0]).is_file()):
                 wrong.append(f"{name}: {address}")
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<img src="//host/a.png">',
+        '<script>fetch("https://host/a")</script>',
+        '<script type="module">import "https://host/a.js"</script>',
+        '<form action="https://host/a"></form>',
+        '<svg><image href="https://host/a"/></svg>',
+        '<svg><use xlink:href="https://host/a#b"/></svg>',
+        '<object data="https://host/a"></object>',
+        '<link rel="stylesheet" href="https://host/a.css">',
+        '<meta http-equiv="refresh" content="0;url=https://host/a">',
+        '<base href="https://host/a">',
+    ],
+)
+def test_each_way_to_load_from_another_host_is_found(tmp_path: Path, html: str) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(html)
+    [address] = Page(path).loaded
+    assert urlsplit(address).netloc == "host"
 
 
 @pytest.mark.parametrize("suffix", ["css", "html"])

@@ -106,8 +106,7 @@ class Execution:
         if not work or work.result:
             return
         stopped = work.block.rule.waiting is Waiting.STOPPED
-        if stopped:
-            work.executor.interrupt()
+        ended_early = stopped and not work.executor.interrupt()
         try:
             work.result = work.executor.result(self._seconds())
         except LateError as late:
@@ -118,6 +117,8 @@ class Execution:
             raise self._error(
                 work.block, f"exit code {work.result.exit_code}{wanted}; {work.result.cause}", work.result.output
             )
+        if ended_early:
+            raise self._error(work.block, "it ended before it was stopped", work.result.output)
         for expected in work.outputs:
             self._compare(expected, work.result.output)
 

@@ -1,5 +1,6 @@
 """A notebook: one kernel for all Python blocks of a page that run in it. Its sockets are files, not TCP ports."""
 
+import contextlib
 import json
 import queue
 import tempfile
@@ -15,8 +16,20 @@ from dockit.work import INTERRUPTED, LateError, Result
 
 _NAME = "page"
 _START_SECONDS = 60
-#: The exit code of the latest ``!`` or ``%pip`` of a cell: IPython itself does not fail when such a command does.
-_LAST_EXIT = "get_ipython().user_ns.pop('_exit_code', 0)"
+#: Notes the exit code of the first ``!`` or ``%pip`` of a cell that fails: IPython itself does not fail then.
+_NOTE_FAILURES = """\
+def _note_failures(shell, failed):
+    system = shell.system
+    def run(command):
+        system(command)
+        if code := shell.user_ns.get("_exit_code"):
+            failed.append(code)
+    shell.system = run
+    shell.first_failure = lambda: ([*failed, 0][0], failed.clear())[0]
+_note_failures(get_ipython(), [])
+del _note_failures
+"""
+_FIRST_FAILURE = "get_ipython().first_failure()"
 
 
 class Notebook:
@@ -49,19 +62,30 @@ class Notebook:
         self._message = ""
         self._printed: list[str] = []
         self._begun = self._ended = False
+        self._client.execute(_NOTE_FAILURES, silent=True, store_history=False, reply=True, timeout=_START_SECONDS)
 
     def start(self, code: str) -> None:
         """Let the kernel execute a cell, without waiting for its end."""
         self._printed = []
         self._begun = self._ended = False
-        self._message = self._client.execute(code, allow_stdin=False, user_expressions={"exit": _LAST_EXIT})
+        self._message = self._client.execute(code, allow_stdin=False, user_expressions={"exit": _FIRST_FAILURE})
 
-    def interrupt(self) -> None:
-        """Interrupt the cell, as the button with the square does. A kernel ignores it before the cell."""
+    def interrupt(self) -> bool:
+        """Interrupt the cell, as the button with the square does; return False if it has ended before.
+
+        A kernel ignores an interrupt before the cell.
+        """
         deadline = time.monotonic() + _START_SECONDS
         while not self._begun and not self._ended:
             self._note(self._next(self._client.get_iopub_msg, deadline, _START_SECONDS))
-        self._manager.interrupt_kernel()
+        with contextlib.suppress(queue.Empty):
+            while not self._ended:
+                message = self._client.get_iopub_msg(timeout=0)
+                if message["parent_header"].get("msg_id") == self._message:
+                    self._note(message)
+        if not self._ended:
+            self._manager.interrupt_kernel()
+        return not self._ended
 
     def output(self) -> str:
         """Return the output of the latest cell so far, with its result and its traceback."""

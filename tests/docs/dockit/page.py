@@ -13,6 +13,8 @@ from dockit.rules import Rule, parse_rule, read_comment
 
 #: The languages of blocks that are executed, and of those with the output of the block before them.
 _EXECUTED, _OUTPUT = ("sh", "python"), ("text", "json")
+#: The table of contents, a directive of Sphinx.
+_CONTENTS = "{toctree}"
 
 
 class Kind(Enum):
@@ -81,13 +83,18 @@ def read_page(path: Path) -> Page:
             waiting = _unused(waiting, place) or (end, found)
         elif token.type in {"html_block", "inline"} and re.search(r"<!--\s*(block|stage)\b", token.content):
             raise DocumentError(f"{place}: a rule needs a line of its own, directly above its block")
+        elif token.type == "html_block" and re.search(
+            r"<pre\b|<code\b|^\s*(```|~~~)", _visible(token.content), re.M | re.I
+        ):
+            raise DocumentError(
+                f"{place}: code in HTML is not executed; an empty line must be before and after its fences"
+            )
         elif token.type in {"fence", "code_block"}:
             above = waiting[1] if waiting and waiting[0] == first else None
             if above is None:
                 _unused(waiting, place)
             waiting = None
-            # A word in braces is a directive of Sphinx, such as the table of contents.
-            if not token.info.startswith("{"):
+            if token.info.strip() != _CONTENTS:
                 block = _block(place, token, above)
                 blocks += [replace(block, terminal=name) for name in block.rule.terminals or [""]]
     _unused(waiting, path.name)
@@ -97,6 +104,10 @@ def read_page(path: Path) -> Page:
 def _unused(waiting: tuple[int, str] | None, place: str) -> None:
     if waiting:
         raise DocumentError(f"{place}: no block is directly below the rule {waiting[1]!r}, which is above this line")
+
+
+def _visible(html: str) -> str:
+    return re.sub(r"<!--.*?-->", "", html, flags=re.S)
 
 
 def _stage(place: str, text: str) -> StageLine:
@@ -131,6 +142,8 @@ def _block(place: str, token: Token, above: str | None) -> Block:
         kind = Kind.SHELL if language == "sh" else Kind.CELL
     elif language in _OUTPUT and rule == Rule(terminals=rule.terminals):
         kind = Kind.OUTPUT
+        if not token.content.replace("…", "").strip():
+            raise DocumentError(f"{place}: every output has these lines")
     else:
         raise DocumentError(f"{place}: a block in {language} needs a rule, such as `file` or `not executed`")
     return Block(place, kind, token.content, rule)

@@ -11,7 +11,7 @@ _DOCS = ROOT / "docs"
 
 def names() -> list[str]:
     """Return the names of the pages, relative to ``docs``."""
-    paths = [_DOCS / "quickstart.md", *sorted((_DOCS / "how-to").glob("*.md"))]
+    paths = [_DOCS / "quickstart.md", *sorted((_DOCS / "how-to").rglob("*.md"))]
     return [path.relative_to(_DOCS).as_posix() for path in paths if path.is_file() and path.name != "index.md"]
 
 

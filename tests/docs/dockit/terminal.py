@@ -25,6 +25,14 @@ _START = """\
 exec {replies}>&{pipe} {pipe}>&-
 set -mE -o pipefail
 trap : INT
+# Without numbers, the command of bash succeeds always, and forgets the exit codes.
+wait() {{
+    if [ $# -gt 0 ]; then builtin wait "$@"; return; fi
+    local job code=0
+    jobs -p >{jobs}
+    for job in $(cat {jobs}); do builtin wait "$job" || code=$?; done
+    return $code
+}}
 trap '__status=$?; if [ -n "${{BASH_SOURCE-}}" ]; then __failed=$BASH_COMMAND; return $__status; fi' ERR
 """
 # On lines of their own: after Ctrl-C, bash drops the rest of a line.
@@ -68,7 +76,7 @@ class Terminal:
             pass_fds=[pipe],
         )
         os.close(pipe)
-        self._say(_START.format(replies=_REPLIES, pipe=pipe))
+        self._say(_START.format(replies=_REPLIES, pipe=pipe, jobs=shlex.quote(str(scripts / "jobs"))))
 
     def start(self, code: str) -> None:
         """Let bash execute a block, without waiting for its end."""
@@ -78,11 +86,14 @@ class Terminal:
         self._groups_before = self._groups()
         self._say(_RUN.format(script=shlex.quote(str(script)), output=shlex.quote(str(self._path())), replies=_REPLIES))
 
-    def interrupt(self) -> None:
-        """Send Ctrl-C to the command in the foreground, as soon as it has begun."""
+    def interrupt(self) -> bool:
+        """Send Ctrl-C to the command in the foreground, as soon as it has begun; return False if the block has ended."""
         started = eventually(lambda: self._has_ended() or self._groups() - self._groups_before, "no command has begun")
-        for group in started if isinstance(started, set) else ():
+        if not isinstance(started, set):
+            return False
+        for group in started:
             os.killpg(group, signal.SIGINT)
+        return True
 
     def output(self) -> str:
         """Return the output of the latest block so far."""

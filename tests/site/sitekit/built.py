@@ -1,5 +1,6 @@
 """The built site: its pages with their links, anchors and loaded files, and its inventory of entries."""
 
+import re
 import zlib
 from functools import cache
 from html.parser import HTMLParser
@@ -8,6 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 SITE = ROOT / "docs" / "_build" / "html"
 _INVENTORY_LINES = 4
+#: Attributes with an address that a browser loads, or to which it sends a form. A link is another thing.
+_LOADING = ("src", "srcset", "poster", "data", "action", "formaction", "background", "xlink:href")
+_HOST = re.compile(r"""["'`=(](?:https?:)?//[^\s"'`)]+""")
 
 
 class Page(HTMLParser):
@@ -17,7 +21,7 @@ class Page(HTMLParser):
         anchors: the ids of its elements.
         links: the addresses of its links to follow.
         navigation: those of the links that are in its navigation.
-        loaded: the addresses that a browser loads with the page.
+        loaded: the addresses that a browser loads with the page, and those of other hosts in its scripts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,6 +32,7 @@ class Page(HTMLParser):
         self.navigation: set[str] = set()
         self.loaded: list[str] = []
         self._depth = 0
+        self._is_script = False
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -39,14 +44,22 @@ class Page(HTMLParser):
             self.links.append(values["href"])
             if self._depth:
                 self.navigation.add(values["href"])
-        elif tag == "link" and values.get("rel") not in {"next", "prev", "search", "index", "author"}:
+        elif (tag == "link" and values.get("rel") not in {"next", "prev", "search", "index", "author"}) or (
+            tag not in {"a", "area", "base", "link"} and "href" in values
+        ):
             self.loaded.append(values["href"])
-        for name in ("src", "srcset", "poster", "data"):
-            if name in values and tag != "a":
-                self.loaded.append(values[name])
+        elif tag == "base" or (tag == "meta" and values.get("http-equiv", "").lower() == "refresh"):
+            self.loaded.append(values.get("href") or values.get("content", "").rpartition("=")[2])
+        self.loaded += [values[name] for name in _LOADING if name in values and tag != "a"]
+        self._is_script = tag == "script"
 
     def handle_endtag(self, tag: str) -> None:
         self._depth -= tag == "nav"
+        self._is_script = False
+
+    def handle_data(self, data: str) -> None:
+        if self._is_script:
+            self.loaded += [found[1:] for found in _HOST.findall(data)]
 
 
 @cache
