@@ -11,6 +11,9 @@ from typing import Protocol
 
 #: Greatest allowed difference between the clocks of two participants.
 SKEW = timedelta(minutes=5)
+#: Seconds of one wait of the main thread. The kernel may give a signal to another thread, above all after SIGCONT. Then the
+#: handler runs in the main thread only when its wait ends.
+_LONGEST = 1.0
 
 
 class Clock(Protocol):
@@ -39,4 +42,7 @@ class SystemClock:
         return time.monotonic()
 
     def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
-        condition.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if threading.current_thread() is threading.main_thread():
+            left = _LONGEST if left is None else min(left, _LONGEST)
+        condition.wait(left)

@@ -1,10 +1,15 @@
 """The system clock, and the fake clock that tests set."""
 
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.testing import FakeClock
@@ -85,3 +90,33 @@ def test_wait_without_deadline_times_out() -> None:
     clock.advance(10)
     with condition:
         clock.wait_until(condition, 10)
+
+
+_WAITER = """
+import threading, time
+from syft_flwr.clock import SystemClock
+from syft_flwr.shutdown import ending_quietly
+for _ in range(4):
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+changed = threading.Condition()
+with ending_quietly(), changed:
+    print("waits", flush=True)
+    while True:
+        SystemClock().wait_until(changed, None)
+"""
+
+
+@pytest.mark.parametrize("continued", [(signal.SIGCONT, signal.SIGTERM), (signal.SIGTERM, signal.SIGCONT)])
+def test_sigterm_of_a_process_that_was_stopped_ends_it(continued: tuple[signal.Signals, ...]) -> None:
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", _WAITER], stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "waits\n"
+                process.send_signal(signal.SIGSTOP)
+                eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().split()[2] == "T", "the stop")
+                for number in continued:
+                    process.send_signal(number)
+                assert process.wait(20) == 128 + signal.SIGTERM
+            finally:
+                process.kill()
