@@ -44,12 +44,11 @@ class RetryableError(Exception):
 class Patience:
     """Repeats the failed calls of one account, whose requests have this time-out. Thread-safe."""
 
-    def __init__(
-        self, clock: Clock, jitter: Callable[[], float] = random.random, *, timeout: float = READ_LIMIT
-    ) -> None:
+    def __init__(self, clock: Clock, jitter: Callable[[], float] | None = None, *, timeout: float = READ_LIMIT) -> None:
         self._clock = clock
         self._stretch = max(1.0, timeout / READ_LIMIT)
-        self._jitter = jitter
+        # Not the global numbers: the app may have seeded them, and counts on each one.
+        self._jitter = jitter or random.Random().random  # noqa: S311 - no secret
         self._changed = threading.Condition()
         self._closed = False
         self._not_before = 0.0

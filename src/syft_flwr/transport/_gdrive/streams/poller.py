@@ -43,6 +43,8 @@ class Poller:
         self._expects = expects
         self._shortest = shortest
         self._clock = clock
+        # Not the global numbers: the app may have seeded them, and counts on each one.
+        self._random = random.Random()  # noqa: S311 - no secret
         self._changed = threading.Condition()
         self._started = False
         self._closed = False
@@ -96,7 +98,7 @@ class Poller:
                     last_news, self._hurried = now, False
                 calm = not self._expects() and now - last_news > _PATIENCE
                 interval = min(2 * interval, _SLOWEST * self._shortest) if calm else self._shortest
-                due = now + interval * random.uniform(1 - _JITTER, 1)  # noqa: S311 - no secret
+                due = now + interval * self._random.uniform(1 - _JITTER, 1)
                 while not self._closed and (now := self._clock.monotonic()) < due:
                     if self._hurried and interval > self._shortest:
                         interval, due = self._shortest, min(due, now + self._shortest)
