@@ -54,6 +54,8 @@ _SCHEMA = (
     run_table.ADD_CONFIG,
     # The files of a kept reply can be written by its data owner.
     "ALTER TABLE futures ADD COLUMN kept_digest TEXT NOT NULL DEFAULT ''",
+    # The states of the random numbers with which a run began.
+    "CREATE TABLE random_states (run INTEGER PRIMARY KEY, states TEXT NOT NULL) STRICT",
 )
 
 _INSERT = """
@@ -91,6 +93,10 @@ _FIRST_FAILURE = """
 APP_ERROR = "app-error"
 _FORGET = "UPDATE futures SET content = '' WHERE run = ?"
 _FORGET_ENVELOPES = "DELETE FROM envelopes WHERE id IN (SELECT id FROM futures WHERE run = ?)"
+_FORGET_STATES = "DELETE FROM random_states WHERE run = ?"
+#: A run that begins again after its end must not draw the same numbers again.
+_FORGET_OTHER_STATES = "DELETE FROM random_states WHERE run NOT IN (SELECT run FROM runs WHERE run = ? AND resumed > 0)"
+_KEEP_STATES = "INSERT INTO random_states (run, states) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,11 +310,23 @@ class Futures:
         """Return the emails of all data owners that got a request, sorted."""
         return [row["recipient"] for row in self._database.rows("SELECT DISTINCT recipient FROM futures ORDER BY 1")]
 
+    def keep_states(self, run: int, states: str) -> str:
+        """Return the recorded states of the random numbers if a run is resumed. Otherwise record ``states``, durably.
+
+        Those of all other runs are deleted: this run took their place.
+        """
+        with self._database.transaction() as connection:
+            connection.execute(_FORGET_OTHER_STATES, (run,))
+            connection.execute(_KEEP_STATES, (run, states))
+            (kept,) = connection.execute("SELECT states FROM random_states WHERE run = ?", (run,)).fetchone()
+            return str(kept)
+
     def forget(self, run: int) -> None:
-        """Drop the envelopes and digests of a run that has ended. It cannot be resumed afterwards."""
+        """Drop the envelopes, digests and random numbers of a run that has ended. It cannot be resumed afterwards."""
         with self._database.transaction(durable=False) as connection:
             connection.execute(_FORGET, (run,))
             connection.execute(_FORGET_ENVELOPES, (run,))
+            connection.execute(_FORGET_STATES, (run,))
 
     def request(self, message_id: str) -> bytes | None:
         """Return the envelope of the request; None before it is sealed and after it is collected."""

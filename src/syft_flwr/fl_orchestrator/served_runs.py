@@ -64,8 +64,8 @@ class ServedRuns:
 
     def begin(
         self, run: int, *, alone: bool = False, config: str = "", values: Mapping[str, Any] = MappingProxyType({})
-    ) -> None:
-        """Record that this process serves a run. A second call for the same run changes nothing.
+    ) -> bool:
+        """Record that this process serves a run. A second call for the same run changes nothing, and returns False.
 
         Args:
             run: the id of the run.
@@ -74,7 +74,7 @@ class ServedRuns:
             values: the values of the run configuration, for the record. Those that look like secrets are hidden there.
         """
         if run in self._begun:
-            return
+            return False
         now = self._clock.now()
         others = [row.run for row in self._runs.unfinished() if row.run != run] if alone else []
         row = self._runs.begin(run, now, alone=alone, config=config)
@@ -89,6 +89,7 @@ class ServedRuns:
         delete_expired(self._folder, now)
         facts = {**self._facts(), "role": self._role, "pid": os.getpid(), "run_config": masked_values(values)}
         self._on_event(run, RunResumed(**facts, resumed=row.resumed) if row.resumed else RunStarted(**facts))
+        return True
 
     def emit(self, run: int, event: Event) -> None:
         """Emit an event. One of a run that no process began here, such as a ping, goes to the record of no run."""

@@ -47,6 +47,7 @@ from syft_flwr.fl_orchestrator.reply_growth import ReplyGrowth
 from syft_flwr.fl_orchestrator.reply_metrics import metrics_of
 from syft_flwr.fl_orchestrator.request_config import PLACE, config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.rounds import Rounds
+from syft_flwr.fl_orchestrator.run_random import set_states, taken_states
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
 from syft_flwr.flower import (
     SUPERLINK_NODE_ID,
@@ -214,7 +215,8 @@ class SyftGrid(Grid):
         """Set the run of all messages, delete files of earlier runs, and send a start to the data owners.
 
         If an earlier process began this run, the run continues. A repeated request gets its kept reply. A request that
-        is still open is not sent again, and its reply is awaited.
+        is still open is not sent again, and its reply is awaited. The global random numbers of Python, NumPy and PyTorch
+        continue as they were at its begin.
 
         Args:
             run: a positive 63-bit id, or Flower's ``Run``. Its ``override_config`` travels with each request, and replaces
@@ -241,7 +243,8 @@ class SyftGrid(Grid):
         self._growth.begin()
         self._rounds, self._forms = Rounds(self._events.emit, self._run.run_id), ReplyForms()
         # First, because the next call deletes the files of the runs that this one takes the place of.
-        self._served.begin(self._run.run_id, alone=True, config=config.encode(), values=config.values)
+        if self._served.begin(self._run.run_id, alone=True, config=config.encode(), values=config.values):
+            self._repeat_random_numbers(self._run.run_id)
         on_record = self._caller.open_run(self._run.run_id)
         if on_record:
             text = "run {} ({}) continues: {} of its requests are on record"
@@ -253,6 +256,11 @@ class SyftGrid(Grid):
         row = self._futures.runs.get(run)
         if row and row.state is RunState.RUNNING and row.config:
             RunConfig.decode(row.config).require_same(config.values, run)
+
+    def _repeat_random_numbers(self, run: int) -> None:
+        now = taken_states()
+        if (before := self._futures.keep_states(run, now)) != now:
+            set_states(before)
 
     def _start(self) -> None:
         if not self._started:

@@ -15,13 +15,14 @@ from types import MethodType
 from typing import Any
 
 from flwr.server import History, Server, SimpleClientManager
+from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import Strategy as LegacyStrategy
 from flwr.serverapp.strategy import Result, Strategy
 
 from syft_flwr.strategy_hook.open_hook import LOSSES, METRICS, OpenHook, Settle, StrategyReports, Waiting
 
 _Function = Callable[..., Any]
-#: The arguments of the legacy method ``aggregate_fit``.
+#: The arguments of the legacy methods that aggregate.
 _OF_AGGREGATION = ("server_round", "results", "failures")
 #: The method that is a training, by class.
 _TRAININGS: dict[type, str] = {Strategy: "start", Server: "fit"}
@@ -87,7 +88,8 @@ def following_strategies(
 
     Hooks may be open in several threads. In one thread, only the hook that was opened last reports. ``waiting`` is called
     before a client manager of the legacy API waits for clients. ``settle`` is called with the round before a legacy strategy
-    aggregates the results of a training. The results that it names become failures.
+    aggregates the results of a training. The results that it names become failures. The other ones, and those of an
+    evaluation, get the order of their nodes: Flower's own order changes from call to call.
     """
     hook, hooks = OpenHook(reports, waiting, settle), _OF_THREAD.hooks
     with _WRAPPERS.in_place():
@@ -151,20 +153,37 @@ def _follow_aggregations(lookup: _Function) -> _Function:
     @wraps(lookup)
     def find(self: Any, attribute: str) -> Any:
         found = lookup(self, attribute)
-        hook = _OF_THREAD.last() if attribute == "aggregate_fit" else None
-        return found if hook is None or not callable(found) else partial(_aggregate, hook, found)
+        hook = _OF_THREAD.last() if attribute in ("aggregate_fit", "aggregate_evaluate") else None
+        if hook is None or not callable(found):
+            return found
+        return partial(_aggregate, hook.settle if attribute == "aggregate_fit" else _settle_nothing, found)
 
     return find
 
 
-def _aggregate(hook: OpenHook, aggregate: _Function, *args: Any, **kwargs: Any) -> Any:
+def _settle_nothing(_: int) -> Mapping[str, Exception]:
+    return {}
+
+
+def _aggregate(settle: Settle, aggregate: _Function, *args: Any, **kwargs: Any) -> Any:
     given = dict(zip(_OF_AGGREGATION, args, strict=False)) | kwargs
-    refused = hook.settle(given["server_round"]) if given.keys() == set(_OF_AGGREGATION) else {}
-    if not refused:
+    if given.keys() != set(_OF_AGGREGATION):
         return aggregate(*args, **kwargs)
     server_round, results, failures = (given[name] for name in _OF_AGGREGATION)
-    failures = [*failures, *(refused[client.cid] for client, _ in results if client.cid in refused)]
-    return aggregate(server_round, [each for each in results if each[0].cid not in refused], failures)
+    refused = settle(server_round)
+    if refused:
+        failures = [*failures, *(refused[client.cid] for client, _ in results if client.cid in refused)]
+        results = [each for each in results if each[0].cid not in refused]
+    return aggregate(server_round, _in_order(results), failures)
+
+
+def _in_order(results: Any) -> Any:
+    """Return results in the order of their nodes; those of a server with another form as they are."""
+    if not isinstance(results, list):
+        return results
+    if not all(isinstance(each, tuple) and each and isinstance(each[0], ClientProxy) for each in results):
+        return results
+    return sorted(results, key=lambda each: each[0].cid)
 
 
 def _follow_creation(create: _Function) -> _Function:

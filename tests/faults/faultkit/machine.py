@@ -23,8 +23,8 @@ name = "faults"
 version = "0.0.0"
 
 [tool.flwr.app.components]
-serverapp = "faultkit.app:{server_app}"
-clientapp = "faultkit.app:client_app"
+serverapp = "{module}:{server_app}"
+clientapp = "{module}:client_app"
 
 [tool.flwr.app.config]
 journal = {journal}
@@ -43,9 +43,10 @@ class Machine:
     root: Path
     email: str
     data_dir: Path
-    #: Name of the ServerApp in :mod:`faultkit.app`, for the aggregator.
+    #: Name of the ServerApp in ``module``, for the aggregator.
     server_app: str = "server_app"
     owners: Sequence[str] = OWNERS
+    module: str = "faultkit.app"
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +56,7 @@ class Machine:
         self.journal = Journal(self.root / self.email / "journal")
         self.log = self.root / self.email / "log"
         text = _PYPROJECT.format(
+            module=self.module,
             server_app=self.server_app,
             journal=json.dumps(str(self.journal.path)),
             app=APP,
