@@ -217,6 +217,27 @@ def test_refused_result_is_a_failure_of_the_aggregation(record: Recorded, by_nam
     assert seen == [(["3", "5"], ["absent"]), (["3"], ["absent", "too large"]), (["3", "5"], [])]
 
 
+@pytest.mark.parametrize("name", ["aggregate_fit", "aggregate_evaluate"])
+def test_legacy_results_come_in_the_order_of_nodes(record: Recorded, name: str) -> None:
+    seen: list[Any] = []
+
+    class Own(legacy.FedAvg):
+        def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
+            seen.append(results)
+            return None, {}
+
+        aggregate_evaluate = aggregate_fit
+
+    results: list[Any] = [(FunctionProxy(cid), object()) for cid in ("5", "3", "4")]
+    own: list[Any] = [{"b": 1}, {"a": 2}]
+    with following_strategies(record):
+        for given in (results, own):
+            getattr(Own(), name)(1, given, [])
+
+    assert seen == [[results[1], results[2], results[0]], own]
+    assert [client.cid for client, _ in results] == ["5", "3", "4"]
+
+
 # Flower's own strategies
 
 

@@ -1,6 +1,7 @@
 """Shows that a resumed run draws the same random numbers, so that each answered request is asked again and used again."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,34 @@ import pytest
 from faultkit import averaging
 from faultkit.federation import AGGREGATOR, Federation
 from faultkit.machine import Machine
-from faultkit.storage import FolderStorage
+from faultkit.storage import FolderStorage, MemoryStorage
 from waiting import PATIENCE
 
 from syft_flwr.runs.events import CONTROL
 
 OWNERS = tuple(f"do{number}@hospital-{number}.example" for number in range(3))
+
+
+def test_only_a_resumed_run_draws_the_same_numbers(tmp_path: Path, memory: MemoryStorage) -> None:
+    with Federation(tmp_path / "homes", memory, OWNERS[:1]) as federation:
+        random.seed(1)
+        federation.begin_run(5)
+        first = random.random()
+        assert first == random.Random(1).random()
+        federation.abandon()
+        random.seed(2)
+        federation.begin_run(5)
+        assert random.random() == first
+        # The program continues, as the first process would have done.
+        second = random.random()
+        federation.begin_run(5)
+        third = random.random()
+        federation.begin_run(6)
+        numbers = {first, second, third, random.random()}
+        federation.close_grid()
+        federation.begin_run(6)
+        numbers.add(random.random())
+    assert len(numbers) == 5
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5])

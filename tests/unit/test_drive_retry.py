@@ -1,6 +1,7 @@
 """Retries of Drive calls, and the meaning of error responses."""
 
 import json
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -43,6 +44,12 @@ def test_wait_has_a_random_part() -> None:
         Patience(clock).run("call", 60, failing(1))
     assert len(set(clock.waits)) == 20
     assert all(1 <= wait < 2 for wait in clock.waits)
+
+
+def test_waits_draw_no_global_random_number() -> None:
+    before = random.getstate()
+    Patience(JumpingClock()).run("call", 60, failing(3))
+    assert random.getstate() == before
 
 
 def test_no_attempt_starts_after_the_limit() -> None:

@@ -11,7 +11,7 @@ import pytest
 from stored_rows import row_of
 
 from syft_flwr._store.futures import Ended, FutureRow, Futures
-from syft_flwr._store.states import Future
+from syft_flwr._store.states import Future, RunState
 
 NOW = datetime(2030, 1, 1, 12, 30, 0, 123_456, UTC)
 LATER = NOW + timedelta(hours=2)
@@ -277,3 +277,27 @@ def test_last_run_is_not_known_after_a_failed_stop(futures: Futures) -> None:
     futures.add([future(1, type="system", group="final", state=Future.FAILED)])
     futures.collect({f"{1:032x}": Ended("no-answer", "no reply within 5 s")})
     assert futures.last_run("do@y.org", control="system", stop="final") is None
+
+
+def begin(futures: Futures, run: int) -> None:
+    futures.runs.begin(run, NOW, alone=True)
+
+
+def test_resumed_run_gets_its_first_random_states(futures: Futures) -> None:
+    begin(futures, RUN)
+    assert futures.keep_states(RUN, "first") == "first"
+    for later in ("second", "third"):
+        begin(futures, RUN)
+        assert futures.keep_states(RUN, later) == "first"
+
+
+def test_random_states_end_with_their_run(futures: Futures) -> None:
+    begin(futures, RUN)
+    futures.keep_states(RUN, "first")
+    futures.runs.end(RUN, RunState.COMPLETED, "", NOW)
+    begin(futures, RUN)
+    assert futures.keep_states(RUN, "second") == "second"
+    begin(futures, 5)
+    assert futures.keep_states(5, "third") == "third"
+    futures.forget(5)
+    assert futures._database.rows("SELECT * FROM random_states") == []

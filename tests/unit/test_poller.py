@@ -1,5 +1,6 @@
 """The poller of the Drive transport reports a first poll that ends its thread, and survives all other errors."""
 
+import random
 import threading
 from collections.abc import Callable
 
@@ -44,3 +45,19 @@ def test_endless_recursion_does_not_end_the_polls(logged: list[str]) -> None:
     finally:
         polls.close()
     assert any("RecursionError" in line for line in logged)
+
+
+def test_polls_draw_no_global_random_number() -> None:
+    polled: list[int] = []
+
+    def poll() -> bool:
+        polled.append(1)
+        return True
+
+    before, polls = random.getstate(), poller(poll)
+    polls.start()
+    try:
+        eventually(lambda: len(polled) > 2, "three polls")
+    finally:
+        polls.close()
+    assert random.getstate() == before
