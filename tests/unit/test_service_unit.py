@@ -65,6 +65,13 @@ def test_possible_secret_is_refused_and_not_shown(name: str, value: str) -> None
     assert "hunter2" not in refused.value.diagnose()
 
 
+@pytest.mark.parametrize(
+    "name", ["HTTPLIB2_CA_CERTS", "GOOGLE_APPLICATION_CREDENTIALS", "FLWR_TELEMETRY_ENABLED", "LOGURU_LEVEL", "TMPDIR"]
+)
+def test_unit_gets_what_the_documents_let_a_person_export(name: str) -> None:
+    assert carried_environment({name: "/etc/ssl/x", "OTHER": "1"}) == {name: "/etc/ssl/x"}
+
+
 def test_node_config_is_numbers_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "node.toml").write_text('token = "abc"')
