@@ -91,6 +91,16 @@ def test_server_is_judged_by_its_record(app_home: Path) -> None:
         assert _state(app_home)[0] == "ready"
 
 
+def test_record_from_the_future_does_not_tell_of_life(app_home: Path) -> None:
+    with ProcessLock(app_home / "server.lock", "a server"):
+        future = time.time() + 86_400
+        os.utime(app_home / "server.lock", (future, future))
+        assert _state(app_home)[0] == "silent"
+        (app_home / "runs").mkdir()
+        (app_home / "runs" / "0000000000000001.aggregator.jsonl").touch()
+        assert _state(app_home)[0] == "ready"
+
+
 def test_both_roles_of_one_email_are_told(app_home: Path) -> None:
     with ProcessLock(app_home / "client.lock", "a client"), ProcessLock(app_home / "server.lock", "a server"):
         found = find_health(app_home.parents[1], _APP, 60.0)

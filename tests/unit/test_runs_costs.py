@@ -6,10 +6,12 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import eventually
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._crypto.segments import sealed_size
@@ -115,6 +117,9 @@ class Exchange:
     owners: dict[str, Owner]
     #: The events of all runs, in order.
     events: list[tuple[int, Event]] = field(default_factory=list)
+    ledgers: list[Ledger] = field(default_factory=list)
+    #: The latest trouble of each data owner.
+    troubles: dict[str, str] = field(default_factory=dict)
 
     def send(self, *buffers: bytes, to: Collection[str] = OWNERS, run: int = RUN, **changes: Any) -> list[str]:
         fields = {"type": "train", "group": "3", "lifetime": 86_400.0, **changes}
@@ -146,7 +151,7 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
         for email, transport in transports.items()
     }
     trusts[DS].publish()
-    owners, ledgers = {}, []
+    owners, ledgers, troubles = {}, list[Ledger](), dict[str, str]()
     for email in OWNERS:
         ledgers.append(Ledger(tmp_path / email / "ledger.db"))
         responder = Responder(
@@ -154,6 +159,7 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
             ledger=ledgers[-1],
             aggregator=DS,
             control=lambda request, backlog: None,
+            on_turn=partial(troubles.__setitem__, email),
         )
         responder.start()
         owners[email] = Owner(transports[email], responder, ObjectFolder(transports[email], NAMES, email, True))
@@ -168,7 +174,7 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
         decode=list,
     )
     caller.start()
-    yield Exchange(clock, network, transports[DS], caller, owners, events)
+    yield Exchange(clock, network, transports[DS], caller, owners, events, ledgers, troubles)
     caller.close()
     for owner in owners.values():
         owner.responder.stop()
@@ -361,6 +367,21 @@ def test_unwritten_message_is_logged(exchange: Exchange, full: str) -> None:
     assert [end.bytes for end in exchange.ended()] == [0, 0]
     # Only a request that was sealed is sent.
     assert len(exchange.sent()) == (0 if full == ".blob" else 2)
+
+
+def test_request_that_cannot_be_recorded_is_told(exchange: Exchange) -> None:
+    database = exchange.ledgers[0]._database._connection
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    # More than fits into the free space of the pages.
+    ids = [each for _ in range(200) for each in exchange.send(b"work", to=[DO1])]
+    eventually(lambda: "full" in exchange.troubles[DO1], "the trouble")
+    database.execute("PRAGMA max_page_count = 1000000")
+    eventually(lambda: exchange.troubles[DO1] == "", "the end of the trouble")
+    for _ in ids:
+        exchange.owners[DO1].answer(b"done")
+    exchange.collect(ids)
+    assert exchange.outcomes() == ["answered"] * len(ids)
 
 
 def test_undecodable_reply_is_logged_as_invalid(exchange: Exchange) -> None:

@@ -20,6 +20,8 @@ from syft_flwr.text import duration, printable
 
 #: Seconds without a statement, more than announced, after which a process stands still.
 DEFAULT_PATIENCE = 60.0
+#: Seconds of a time in the future that the clocks of a file system and of the machine can differ.
+_CLOCK_STEP = 2.0
 #: Apps of one participant, and records of one app, that are looked at.
 _MOST_APPS, _MOST_RECORDS = 1_000, 10_000
 
@@ -114,7 +116,9 @@ def _shown(age: float) -> str:
 def _server(app: str, folder: Path, patience: float, obstacle: str) -> ProcessHealth:
     # At its start, it writes its number into its lock.
     times = [*_times(folder, "server.lock"), *_times(folder / "runs", ".aggregator.")]
-    age = time.time() - max(times, default=0.0)
+    now = time.time()
+    # After the clock was set back, a file from before has a time in the future, which tells nothing.
+    age = now - max((each for each in times if each <= now + _CLOCK_STEP), default=0.0)
     if age > patience:
         return ProcessHealth(app, "server", SILENT, f"the server of {app} runs, but writes nothing into its record")
     if obstacle:

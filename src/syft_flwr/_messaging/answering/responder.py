@@ -109,6 +109,8 @@ class Responder:
         self._backlog: frozenset[str] | None = None
         self._has_scanned = False
         self._started = False
+        #: Why a request could not be recorded since the last scan; empty if there was no such request.
+        self._trouble = ""
         self._logged = LogOnce()
         # The folder of the aggregator is named too, so that the folders of other senders do not use its share.
         theirs = names.messages_of(self._me, aggregator), names.objects(aggregator)
@@ -119,7 +121,7 @@ class Responder:
             on_scan=self._look_at_everything,
             clock=clock,
             name=f"responder-{names.app}",
-            on_turn=lambda trouble: on_turn(trouble or self._pulse.trouble),
+            on_turn=lambda trouble: on_turn(trouble or self._pulse.trouble or self._trouble),
         )
 
     def start(self) -> None:
@@ -318,6 +320,7 @@ class Responder:
 
     def _look_at_everything(self) -> None:
         self._on_scan()
+        self._trouble = ""
         restore_permissions(self._transport, self._logged)
         self._links.look([self._aggregator])
         self._hear_the_aggregator()
@@ -361,6 +364,9 @@ class Responder:
             self._look_at_file(name)
         except SyftFlwrError as error:
             # The other files are still handled. The next scan checks this one again.
+            if isinstance(error, StoreError):
+                # Of this participant alone: no file of a peer causes it.
+                self._trouble = error.diagnose()
             key = f"{name} {type(error).__name__}"
             parsed = self._names.parse_request(self._me, name)
             peer = parsed[0] if parsed and parsed[0] == self._aggregator else STRANGERS
