@@ -90,11 +90,14 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"syft_flwr {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(_HERE / "_static" / "scorer.js")
 # The root of the site leads to the start page.
 html_extra_path = ["_root"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
+# A page without neighbours in its part of the navigation uses the room.
+html_sidebars = {"docs/index": [], "docs/quickstart": [], "docs/troubleshooting": [], "search": []}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,

@@ -13,7 +13,7 @@ from typing import Protocol
 SKEW = timedelta(minutes=5)
 #: Seconds of one wait of the main thread. The kernel may give a signal to another thread, above all after SIGCONT. Then the
 #: handler runs in the main thread only when its wait ends.
-_LONGEST = 1.0
+SIGNAL_DELAY = 1.0
 
 
 class Clock(Protocol):
@@ -44,5 +44,5 @@ class SystemClock:
     def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if threading.current_thread() is threading.main_thread():
-            left = _LONGEST if left is None else min(left, _LONGEST)
+            left = SIGNAL_DELAY if left is None else min(left, SIGNAL_DELAY)
         condition.wait(left)

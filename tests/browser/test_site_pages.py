@@ -61,3 +61,41 @@ def test_search_finds_an_entry_without_a_network(window: Any, words: str) -> Non
     links = "return [...document.querySelectorAll('ul.search li a')].map(each => each.href)"
     found = eventually(lambda: window.run(links), f"results for {words}")
     assert any("#" in address for address in found)
+
+
+_WIDE_TABLES = """
+return [...document.querySelectorAll(".bd-article table")]
+  .filter(table => table.scrollWidth > table.parentElement.clientWidth + 1).map(table => table.tHead.innerText)"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docs/configuration",
+        "docs/cli",
+        "docs/coming-from/flower",
+        "docs/explanation/firewall",
+        "docs/explanation/waiting",
+        "docs/troubleshooting",
+    ],
+)
+def test_table_shows_its_last_column_without_scrolling(window: Any, name: str) -> None:
+    window.open(_SITE / f"{name}.html", DESKTOP, LIGHT)
+    assert window.run("return document.querySelectorAll('.bd-article table').length") > 1
+    assert window.run(_WIDE_TABLES) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("run waits", "docs/explanation/waiting"),
+        ("firewall", "docs/explanation/firewall"),
+        ("move key", "docs/how-to/backup"),
+        ("add hospital", "docs/how-to/several-hospitals"),
+    ],
+)
+def test_search_shows_the_page_for_users_first(window: Any, words: str, page: str) -> None:
+    window.driver.get(f"{(_SITE / 'search.html').as_uri()}?q={words.replace(' ', '+')}")
+    links = "return [...document.querySelectorAll('ul.search li a')].map(each => each.href)"
+    found = eventually(lambda: window.run(links), f"results for {words}")
+    assert any(f"{page}.html" in address for address in found[:3])

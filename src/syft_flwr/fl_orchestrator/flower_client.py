@@ -13,6 +13,7 @@ from typing import Any
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 
+from syft_flwr.clock import SIGNAL_DELAY
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.user_config import checked_user_config
 from syft_flwr.emails import normalise
@@ -210,7 +211,8 @@ def _serve_together(parts: Sequence[_Part], participant: Participant) -> None:
                 errors.append(error)
         serving = [pool.submit(_serve, one, errors) for one in opened]
         try:
-            wait(serving)
+            while wait(serving, timeout=SIGNAL_DELAY).not_done:
+                pass
         except BaseException:
             # Ctrl-C or SIGTERM reaches this thread only, so it must stop the clients in the other threads.
             for one in opened:
