@@ -45,14 +45,16 @@ def probe(
             metavar="SECONDS",
             min=1,
             callback=_a_number,
-            help="Time without a look at the files that counts as a standstill.",
+            help="Time beyond the announced next look at the files (client), or without a write to its record (server), that counts as "
+            "a standstill.",
         ),
     ] = 60.0,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Tell whether the client or the server of this participant works: exit code 0, otherwise 1.
 
-    It works if its process runs, has looked at its files within the last minute, and could write its heartbeat.
+    A client works if its process runs, looks at its files in time, and could write its heartbeat.
+    A server works if its process runs and has written to its record in time.
     With --live, a process that is starting or that is cut off from the others counts, too.
     The command takes no lock, writes nothing, and asks no other machine.
     """
