@@ -40,7 +40,7 @@ def _add_captions(_app: Sphinx, tree: nodes.document) -> None:
         used |= set(list(emails)[:1])
     for block, rule in rules.items():
         if caption := _caption(block, rule, emails if len(used) > 1 else {}):
-            _wrap(block, caption)
+            tree.note_implicit_target(_wrap(block, caption))
 
 
 def _rule(text: str) -> _Rule:
@@ -64,13 +64,14 @@ def _caption(block: nodes.literal_block, rule: _Rule, emails: dict[str, str]) ->
     return parts
 
 
-def _wrap(block: nodes.literal_block, parts: list[nodes.Node]) -> None:
+def _wrap(block: nodes.literal_block, parts: list[nodes.Node]) -> nodes.container:
     # As Sphinx does for the option ``:caption:`` of a code block.
     wrapper = nodes.container("", literal_block=True, classes=["literal-block-wrapper"])
     caption = nodes.caption("", "", *parts)
     caption.source, caption.line = wrapper.source, wrapper.line = block.source, block.line
     block.replace_self(wrapper)
     wrapper += [caption, block]
+    return wrapper
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
