@@ -100,21 +100,22 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Large models, hostile envelopes of the largest size, floods of files, whole local runs, and the examples that need no more
-# packages.
-LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_simulation.py \
-	tests/e2e/test_simulation_records.py tests/faults/floods tests/fuzz/test_largest.py tests/examples
+# Large models, hostile envelopes of the largest size, floods of files, whole local runs, their network calls, the notebooks, and
+# the examples that need no more packages.
+LARGE := tests/e2e/test_connections.py tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_notebooks.py \
+	tests/e2e/test_simulation.py tests/e2e/test_simulation_records.py tests/faults/floods tests/fuzz/test_largest.py tests/examples
 # Most tests wait for processes, so two cores can run four at a time. Their files are in memory, if the machine has enough.
 TEST_PROCESSES ?= 4
 # Each of these has a target of its own.
-APART := browser chaos docs/test_pages.py service site tracking
+APART := browser chaos docs service site tracking
 test: $(STAMP)
 	TMPDIR=$$($(BIN)/python tests/kits/memory_folder.py) $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal \
 		$(addprefix --ignore=tests/,$(APART)) $(addprefix --ignore=,$(LARGE))
 
-# Executes each code block of the quickstart and of the how-to pages, with a new Python environment for each page.
+# Executes each code block of the quickstart and of the how-to pages, with a new Python environment for each page, and shows
+# that the program for this can fail.
 docs-test: $(STAMP)
-	$(BIN)/pytest tests/docs/test_pages.py -n 3 --dist worksteal
+	$(BIN)/pytest tests/docs -n 3 --dist worksteal
 
 # Takes three minutes.
 test-large: $(STAMP)

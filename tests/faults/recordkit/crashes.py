@@ -375,6 +375,7 @@ FAULTS = [
             "chaos/test_chaos.py",
             "chaos/test_crash_points.py",
             _RESUME + "test_killed_anywhere.py",
+            "faults/test_resumed_random.py",
         ],
         over="folder",
         still=False,
