@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +21,11 @@ _CLIENT = ("client", "--keep", "/project")
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine() -> Iterator[Engine]:
     if missing := missing_engine():
         pytest.skip(f"no image can be built here: {missing}")
-    with open_engine(tmp_path_factory.mktemp("engine")) as engine:
+    # podman refuses a folder with more than 50 characters.
+    with tempfile.TemporaryDirectory(prefix="engine-") as folder, open_engine(Path(folder)) as engine:
         yield engine
 
 

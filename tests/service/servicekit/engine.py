@@ -102,7 +102,6 @@ def open_engine(folder: Path) -> Iterator[Engine]:
             engine.call("system", "reset", "--force")
             assert keeper.stdin
             keeper.stdin.close()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_base(engine: Engine, folder: Path) -> str:
