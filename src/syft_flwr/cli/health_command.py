@@ -99,11 +99,9 @@ def _look(projects: list[Path], patience: float) -> "list[ProcessHealth]":
 
 def _stopped_sync(settings: "Settings") -> str:
     """Return that the SyftBox client of this machine has stopped; empty if it runs, or if this process could not see it."""
-    from syft_flwr.transport._syftbox.daemon import Daemon
+    from syft_flwr.transport._syftbox.daemon import absence_at
 
-    if settings.transport != "syftbox" or not settings.data_dir or not _sees_all_processes():
-        return ""
-    return str(Daemon.look(settings).absence() or "")
+    return str(absence_at(settings) or "") if _sees_all_processes() else ""
 
 
 def _sees_all_processes() -> bool:

@@ -56,13 +56,14 @@ def install_service(options: ServiceOptions, node_config: Sequence[str] | None, 
         command += ["--log-file", str(log_file.expanduser().absolute())]
     name = service_name(apps, options.name)
     path = units_folder() / name
+    hardened = not any(settings.worker_command for settings in checked)
     text = unit_text(
         f"syft-flwr client of {', '.join(apps)} for {owner}",
         owner,
         command,
         Path.cwd(),
         environment,
-        hardened=not any(settings.worker_command for settings in checked),
+        hardened=hardened,
     )
     unit = UnitFile(path)
     is_new = not os.path.lexists(path)
@@ -76,7 +77,7 @@ def install_service(options: ServiceOptions, node_config: Sequence[str] | None, 
     }
     fields = {"unit": str(path), "service": name, "changed": changed, "environment": sorted(environment)}
     _show(fields, f"{path} {'is written' if changed else 'is up to date'}.", steps, options.output)
-    if not all(settings.worker_command is None for settings in checked):
+    if not hardened:
         show_note("SYFT_FLWR_WORKER_COMMAND is set: the unit lets it use containers, so it restricts no system calls.")
 
 

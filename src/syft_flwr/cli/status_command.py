@@ -68,11 +68,9 @@ def show_status(
 
 def _stopped_sync(settings: "Settings") -> str:
     """Return that the SyftBox client of this machine has stopped, with the next step; empty if it runs."""
-    from syft_flwr.transport._syftbox.daemon import Daemon
+    from syft_flwr.transport._syftbox.daemon import absence_at
 
-    if settings.transport != "syftbox" or not settings.data_dir:
-        return ""
-    absence = Daemon.look(settings).absence()
+    absence = absence_at(settings)
     return f"{absence}. {absence.hint}" if absence else ""
 
 

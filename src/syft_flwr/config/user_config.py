@@ -63,13 +63,24 @@ def parse_user_config(texts: Sequence[str], what: str) -> UserConfig:
     Raises:
         ConfigError: a text has another form, or :func:`checked_user_config` refuses a value.
     """
-    given = [text.strip() for text in texts if text.strip()]
-    if len(given) == 1 and given[0].endswith(".toml"):
-        return _read_file(Path(given[0]), what)
+    given = stripped(texts)
+    if (path := config_file(given)) is not None:
+        return _read_file(path, what)
     values: UserConfig = {}
     for text in given:
         values |= _parse_pairs(text, what)
     return checked_user_config(values, what)
+
+
+def stripped(texts: Sequence[str]) -> list[str]:
+    """Return the values of an option without the spaces around them, and without empty ones."""
+    return [text.strip() for text in texts if text.strip()]
+
+
+def config_file(texts: Sequence[str]) -> Path | None:
+    """Return the path if the values of an option are that of one ``.toml`` file; otherwise None."""
+    given = stripped(texts)
+    return Path(given[0]) if len(given) == 1 and given[0].endswith(".toml") else None
 
 
 def parse_private_config(raw: Any, what: str) -> PrivateConfig:

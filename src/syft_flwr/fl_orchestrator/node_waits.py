@@ -120,14 +120,14 @@ class NodeWaits:
         now, event = self._clock.monotonic(), NodesAwaited(found, needed)
         with self._lock:
             is_new, self._emitted = event != self._emitted, event
+            is_due = self._said is None or now - self._said >= _SAY_AGAIN
+            if is_due:
+                self._said = now
         if is_new:
             self._emit(event)
-        with self._lock:
-            if self._said is not None and now - self._said < _SAY_AGAIN:
-                return
-            self._said = now
-        verb = "is" if found == 1 else "are"
-        logger.info("{} ({}); {} of {} {} online", text, self._app, found, counted(self._total, "data owner"), verb)
+        if is_due:
+            verb = "is" if found == 1 else "are"
+            logger.info("{} ({}); {} of {} {} online", text, self._app, found, counted(self._total, "data owner"), verb)
 
     @property
     def _owners(self) -> str:

@@ -7,10 +7,9 @@ unit holds no secret: `systemctl show` prints it, so a value that could be one i
 import os
 import pwd
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from syft_flwr.config.search import FIELDS, SYFTBOX_CONFIG
-from syft_flwr.config.user_config import parse_private_config, parse_user_config
+from syft_flwr.config.user_config import config_file, parse_private_config, parse_user_config, stripped
 from syft_flwr.config.values import parse_path
 from syft_flwr.errors import ConfigError
 from syft_flwr.runs.secrets_mask import masked_text
@@ -90,20 +89,14 @@ def _require_no_secret(name: str, value: str) -> None:
 
 def require_no_text(values: Sequence[str], what: str) -> None:
     """Raise ConfigError if a configuration has a text in it: that can be a secret. The path of a .toml file is allowed."""
-    if is_file(values):
+    if config_file(values) is not None:
         return
     if any(isinstance(value, str) for value in parse_user_config(values, what).values()):
         raise ConfigError(f"{what} has a text, which can be a secret, and a unit would show it", hint=_PRIVATE_FILE)
 
 
-def is_file(values: Sequence[str]) -> bool:
-    """Return whether the values of ``--node-config`` are the path of one .toml file."""
-    given = [value.strip() for value in values if value.strip()]
-    return len(given) == 1 and given[0].endswith(".toml")
-
-
 def absolute_node_config(values: Sequence[str]) -> list[str]:
     """Return the values of ``--node-config`` for a unit: an absolute path, or pairs without a text."""
     require_no_text(values, "--node-config")
-    given = [value.strip() for value in values if value.strip()]
-    return [str(Path(given[0]).expanduser().absolute())] if is_file(values) else given
+    path = config_file(values)
+    return stripped(values) if path is None else [str(path.expanduser().absolute())]

@@ -46,6 +46,13 @@ def require_datasites(datasites: Path) -> None:
         )
 
 
+def absence_at(settings: Settings) -> ConfigError | None:
+    """Return the problem that no daemon runs for a participant; None if one runs, or if the participant needs none."""
+    if settings.transport != "syftbox" or not settings.data_dir:
+        return None
+    return Daemon.look(settings).absence()
+
+
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """The daemon of a participant, as its config file and the data folder show it."""
