@@ -19,10 +19,17 @@ _RESTART = 3 * PATIENCE
 _START = 5
 
 
-def _start(federation: ServiceFederation, manager: UserManager) -> None:
+def _started(federation: ServiceFederation, boot: Boot, drop_in: str = "") -> UserManager:
+    """Return the manager of a new service that is ready, with these lines of a drop-in."""
+    federation.install()
+    if drop_in:
+        federation.add_drop_in(drop_in)
+    manager = boot()
+    assert federation.state() == "not-running"
     done = manager.systemctl("enable", "--now", UNIT)
     assert not done.returncode, done.stderr
     assert federation.state() == "ready"
+    return manager
 
 
 def _begin_a_round(federation: ServiceFederation) -> None:
@@ -37,17 +44,12 @@ def _assert_completed(federation: ServiceFederation) -> None:
 
 
 def test_start_ends_when_the_client_is_ready(federation: ServiceFederation, boot: Boot) -> None:
-    federation.install()
-    manager = boot()
-    assert federation.state() == "not-running"
-    _start(federation, manager)
+    manager = _started(federation, boot)
     assert manager.show(UNIT, "StatusText") == "tiny is served"
 
 
 def test_killed_client_completes_the_round(federation: ServiceFederation, boot: Boot) -> None:
-    federation.install()
-    manager = boot()
-    _start(federation, manager)
+    manager = _started(federation, boot)
     _begin_a_round(federation)
     killed = manager.main_process(UNIT)
     assert killed
@@ -57,9 +59,7 @@ def test_killed_client_completes_the_round(federation: ServiceFederation, boot: 
 
 
 def test_killed_worker_does_not_end_the_service(federation: ServiceFederation, boot: Boot) -> None:
-    federation.install()
-    manager = boot()
-    _start(federation, manager)
+    manager = _started(federation, boot)
     _begin_a_round(federation)
     client = manager.main_process(UNIT)
     assert client
@@ -77,9 +77,7 @@ def test_killed_worker_does_not_end_the_service(federation: ServiceFederation, b
 
 
 def test_service_completes_the_round_after_a_reboot(federation: ServiceFederation, boot: Boot) -> None:
-    federation.install()
-    manager = boot()
-    _start(federation, manager)
+    manager = _started(federation, boot)
     _begin_a_round(federation)
     before = manager.processes()
     manager.power_off()
@@ -91,9 +89,7 @@ def test_service_completes_the_round_after_a_reboot(federation: ServiceFederatio
 
 
 def test_stopped_service_ends_as_a_success(federation: ServiceFederation, boot: Boot) -> None:
-    federation.install()
-    manager = boot()
-    _start(federation, manager)
+    manager = _started(federation, boot)
     _begin_a_round(federation)
     done = manager.systemctl("stop", UNIT)
     assert not done.returncode, done.stderr
@@ -103,12 +99,7 @@ def test_stopped_service_ends_as_a_success(federation: ServiceFederation, boot: 
 
 
 def test_hanging_client_is_killed_by_the_watchdog(federation: ServiceFederation, boot: Boot) -> None:
-    federation.install()
-    drop_in = federation.units / f"{UNIT}.d"
-    drop_in.mkdir()
-    (drop_in / "short.conf").write_text("[Service]\nWatchdogSec=15\nRestartSec=1\n")
-    manager = boot()
-    _start(federation, manager)
+    manager = _started(federation, boot, "WatchdogSec=15\nRestartSec=1")
     hanging = manager.main_process(UNIT)
     assert hanging
     hanging.send_signal(signal.SIGSTOP)
@@ -119,9 +110,7 @@ def test_hanging_client_is_killed_by_the_watchdog(federation: ServiceFederation,
 
 def test_wrong_setting_is_tried_again_until_corrected(federation: ServiceFederation, boot: Boot) -> None:
     federation.install()
-    drop_in = federation.units / f"{UNIT}.d"
-    drop_in.mkdir()
-    (drop_in / "short.conf").write_text("[Service]\nRestartSec=100ms\n")
+    federation.add_drop_in("RestartSec=100ms")
     config = Path(federation.environ(DO1)["SYFTBOX_CLIENT_CONFIG_PATH"])
     aside = config.rename(config.with_suffix(".aside"))
     manager = boot()
@@ -134,9 +123,7 @@ def test_wrong_setting_is_tried_again_until_corrected(federation: ServiceFederat
 
 def test_second_client_waits_without_noise(federation: ServiceFederation, boot: Boot) -> None:
     federation.install()
-    drop_in = federation.units / f"{UNIT}.d"
-    drop_in.mkdir()
-    (drop_in / "short.conf").write_text(f"[Service]\nTimeoutStartSec={_START}\n")
+    federation.add_drop_in(f"TimeoutStartSec={_START}")
     first = federation.start(DO1, "--keep")
     eventually(lambda: federation.state() == "ready", "the first client")
     manager = boot()

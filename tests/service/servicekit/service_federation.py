@@ -40,6 +40,12 @@ class ServiceFederation(TwoProcesses):
     def install(self, *options: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         return self.call("client", "--install-service", str(self.tiny.folder), *options, **environ)
 
+    def add_drop_in(self, lines: str) -> None:
+        """Add lines to the section of the service, as ``systemctl --user edit`` does."""
+        folder = self.units / f"{UNIT}.d"
+        folder.mkdir()
+        (folder / "short.conf").write_text(f"[Service]\n{lines}\n")
+
     def call(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of the data owner to its end."""
         return subprocess.run(
