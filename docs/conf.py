@@ -13,7 +13,7 @@ from sphinx.highlighting import lexers
 from syft_flwr import __version__
 
 _HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(_HERE / "_extensions"))
+sys.path[:0] = [str(_HERE / "_extensions"), str(_HERE.parent / "tests" / "docs")]
 
 # The cells of a page may have lines for the shell, as in a notebook.
 lexers["python"] = IPython3Lexer()

@@ -3,54 +3,36 @@
 The rule is a comment above the block, for the tests of the documents (``tests/README.md``, Executed blocks).
 """
 
-import re
-from dataclasses import dataclass
-
+from dockit.rules import Rule, StageLine, parse_rule, parse_stage, read_comment
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
-_COMMENT = re.compile(r"\s*<!--\s*(stage|block):\s*(.*?)\s*-->\s*", re.S)
 _OUTPUTS = ("text", "json")
 
 
-@dataclass(frozen=True)
-class _Rule:
-    terminals: tuple[str, ...] = ()
-    file: str = ""
-    appends: bool = False
-
-
 def _add_captions(_app: Sphinx, tree: nodes.document) -> None:
-    emails: dict[str, str] = {}
-    rules: dict[nodes.literal_block, _Rule] = {}
+    stage = StageLine()
+    rules: dict[nodes.literal_block, Rule] = {}
     for comment in tree.findall(nodes.raw):
-        if not (found := _COMMENT.fullmatch(comment.astext())):
-            continue
-        if found[1] == "stage":
-            participants = re.search(r"\bparticipants ([^,]+)", found[2])
-            emails = {email.partition("@")[0]: email for email in (participants[1].split() if participants else ())}
-        elif isinstance(block := comment.next_node(descend=False, siblings=True), nodes.literal_block):
-            rules[block] = _rule(found[2])
+        if (found := read_comment(comment.astext(), "stage")) is not None:
+            stage = parse_stage(found)
+        elif (found := read_comment(comment.astext(), "block")) is not None and isinstance(
+            block := comment.next_node(descend=False, siblings=True), nodes.literal_block
+        ):
+            rules[block] = parse_rule(found)
     used = {name for rule in rules.values() for name in rule.terminals}
     if any(
         block.get("language") in {"sh", "python"} for block in tree.findall(nodes.literal_block) if block not in rules
     ):
         # A block without a rule runs in the first terminal.
-        used |= set(list(emails)[:1])
+        used |= set(list(stage.emails)[:1])
     for block, rule in rules.items():
-        if caption := _caption(block, rule, emails if len(used) > 1 else {}):
+        if caption := _caption(block, rule, stage.emails if len(used) > 1 else {}):
             tree.note_implicit_target(_wrap(block, caption))
 
 
-def _rule(text: str) -> _Rule:
-    if text.startswith("not executed:"):
-        return _Rule()
-    words = dict(part.strip().partition(" ")[::2] for part in text.split(","))
-    return _Rule(tuple(words.get("on", "").split()), words.get("file") or words.get("append", ""), "append" in words)
-
-
-def _caption(block: nodes.literal_block, rule: _Rule, emails: dict[str, str]) -> list[nodes.Node]:
+def _caption(block: nodes.literal_block, rule: Rule, emails: dict[str, str]) -> list[nodes.Node]:
     parts: list[nodes.Node] = []
     if rule.file:
         parts = [nodes.Text("added to ")] if rule.appends else []

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from dockit.checkout import ROOT
-from dockit.pages import names
+from dockit.page import read_page
+from dockit.pages import names, page_of
 from dockit.told import untold
 
 _STAGE = "<!-- stage: syftbox, participants ds@research.org do1@hospital-a.org -->\n\n"
@@ -14,7 +14,7 @@ _SHELL = "```sh\nls\n```\n\n"
 
 @pytest.mark.parametrize("name", names())
 def test_a_page_tells_each_file_and_each_terminal(name: str) -> None:
-    assert untold(ROOT / "docs" / name) == []
+    assert untold(page_of(name)) == []
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_page_tells_each_file_and_each_terminal(name: str) -> None:
 def test_the_text_above_a_block_names_its_file(tmp_path: Path, text: str, is_told: bool) -> None:
     path = tmp_path / "page.md"
     path.write_text(text)
-    assert (untold(path) == []) is is_told
+    assert (untold(read_page(path)) == []) is is_told
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_the_text_above_a_block_names_its_file(tmp_path: Path, text: str, is_tol
 def test_a_text_tells_a_change_of_the_terminal(tmp_path: Path, text: str, is_told: bool) -> None:
     path = tmp_path / "page.md"
     path.write_text(_STAGE + text)
-    assert (untold(path) == []) is is_told
+    assert (untold(read_page(path)) == []) is is_told

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from dockit.faults import DocumentError
-from dockit.rules import Rule, parse_rule, read_comment
+from dockit.rules import Rule, StageLine, parse_rule, parse_stage, read_comment
 
 #: The languages of blocks that are executed, and of those with the output of the block before them.
 _EXECUTED, _OUTPUT = ("sh", "python"), ("text", "json")
@@ -33,6 +33,7 @@ class Block:
 
     Attributes:
         place: the page and the line of the fence.
+        told: the text for readers between the block and the one before it.
         terminal: the name of the terminal; empty for the first one of the page.
     """
 
@@ -40,16 +41,8 @@ class Block:
     kind: Kind
     text: str
     rule: Rule
+    told: str
     terminal: str = ""
-
-
-@dataclass(frozen=True)
-class StageLine:
-    """The machines of a page: ``<!-- stage: NAME, participants A B, fresh environment -->``."""
-
-    name: str = "one machine"
-    participants: tuple[str, ...] = ()
-    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +63,7 @@ def read_page(path: Path) -> Page:
     stage, blocks = None, list[Block]()
     # The rule in the comment just above, with the line after it.
     waiting: tuple[int, str] | None = None
+    told = ""
     for token in MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8")):
         if not token.map:
             continue
@@ -78,7 +72,10 @@ def read_page(path: Path) -> Page:
         if token.type == "html_block" and (found := read_comment(token.content, "stage")) is not None:
             if stage or blocks:
                 raise DocumentError(f"{place}: the stage belongs above the first block, and only once")
-            stage = _stage(place, found)
+            try:
+                stage = parse_stage(found)
+            except ValueError as error:
+                raise DocumentError(f"{place}: {error}") from None
         elif token.type == "html_block" and (found := read_comment(token.content, "block")) is not None:
             waiting = _unused(waiting, place) or (end, found)
         elif token.type in {"html_block", "inline"} and re.search(r"<!--\s*(block|stage)\b", token.content):
@@ -95,8 +92,11 @@ def read_page(path: Path) -> Page:
                 _unused(waiting, place)
             waiting = None
             if token.info.strip() != _CONTENTS:
-                block = _block(place, token, above)
+                block = _block(place, token, above, told)
                 blocks += [replace(block, terminal=name) for name in block.rule.terminals or [""]]
+            told = ""
+        elif token.type == "inline":
+            told += _visible(token.content)
     _unused(waiting, path.name)
     return Page(path, stage or StageLine(), tuple(blocks))
 
@@ -110,23 +110,7 @@ def _visible(html: str) -> str:
     return re.sub(r"<!--.*?-->", "", html, flags=re.S)
 
 
-def _stage(place: str, text: str) -> StageLine:
-    name, *options = [part.strip() for part in text.split(",")]
-    participants: tuple[str, ...] = ()
-    fresh = False
-    for option in options:
-        if option.startswith("participants "):
-            participants = tuple(option.split()[1:])
-        elif option == "fresh environment":
-            fresh = True
-        else:
-            raise DocumentError(f"{place}: the stage has an unknown option: {option!r}")
-    if name not in {"one machine", "syftbox", "drive"} or (name != "one machine" and not participants):
-        raise DocumentError(f"{place}: a stage is `one machine`, or `syftbox` or `drive` with participants")
-    return StageLine(name, participants, fresh)
-
-
-def _block(place: str, token: Token, above: str | None) -> Block:
+def _block(place: str, token: Token, above: str | None, told: str) -> Block:
     try:
         rule = Rule() if above is None else parse_rule(above)
     except ValueError as error:
@@ -146,4 +130,4 @@ def _block(place: str, token: Token, above: str | None) -> Block:
             raise DocumentError(f"{place}: every output has these lines")
     else:
         raise DocumentError(f"{place}: a block in {language} needs a rule, such as `file` or `not executed`")
-    return Block(place, kind, token.content, rule)
+    return Block(place, kind, token.content, rule, told)

@@ -1,4 +1,4 @@
-"""The rule of one code block: the comment ``<!-- block: … -->`` on the line before its fence."""
+"""The comments of a page: the rule of one code block, on the line before its fence, and the machines, above the first one."""
 
 import re
 from dataclasses import dataclass, replace
@@ -35,6 +35,37 @@ class Rule:
     file: str = ""
     appends: bool = False
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class StageLine:
+    """The machines of a page: ``<!-- stage: NAME, participants A B, fresh environment -->``."""
+
+    name: str = "one machine"
+    participants: tuple[str, ...] = ()
+    fresh: bool = False
+
+    @property
+    def emails(self) -> dict[str, str]:
+        """Return the email of each participant by the name of its terminal."""
+        return {email.partition("@")[0]: email for email in self.participants}
+
+
+def parse_stage(text: str) -> StageLine:
+    """Return the machines with the words of a comment; ValueError for an unknown one."""
+    name, *options = [part.strip() for part in text.split(",")]
+    participants: tuple[str, ...] = ()
+    fresh = False
+    for option in options:
+        if option.startswith("participants "):
+            participants = tuple(option.split()[1:])
+        elif option == "fresh environment":
+            fresh = True
+        else:
+            raise ValueError(f"the stage has an unknown option: {option!r}")
+    if name not in {"one machine", "syftbox", "drive"} or (name != "one machine" and not participants):
+        raise ValueError("a stage is `one machine`, or `syftbox` or `drive` with participants")
+    return StageLine(name, participants, fresh)
 
 
 def read_comment(text: str, kind: str) -> str | None:

@@ -12,8 +12,8 @@ from waiting import eventually
 from dockit.checkout import copy_checkout
 from dockit.environment import PythonEnvironment, clean_variables
 from dockit.machine import Machine
-from dockit.page import StageLine
 from dockit.processes import Mark
+from dockit.rules import StageLine
 
 #: Seconds between two scans of an emulated SyftBox client, in place of the 5 s of SyftBox.
 _CYCLE = "0.5"
@@ -50,7 +50,7 @@ class Stage:
             case _:
                 # All terminals of one machine have its home and its folder.
                 home = self._root / "home"
-                for name in self._names() or [""]:
+                for name in self._line.emails or [""]:
                     self._add(name, home, home / "syft-flwr", {})
                 shutil.copytree(checkout, home / "syft-flwr")
 
@@ -60,9 +60,6 @@ class Stage:
         if self._network:
             self._network.kill()
             self._network.wait()
-
-    def _names(self) -> list[str]:
-        return [email.partition("@")[0] for email in self._line.participants]
 
     def _variables(self, home: Path) -> dict[str, str]:
         home.mkdir(parents=True, exist_ok=True)
@@ -79,7 +76,7 @@ class Stage:
         emails = [option for email in self._line.participants for option in ("--email", email)]
         options = ["--root", str(network), "--faithful", "--scan-interval", _CYCLE, *emails]
         self._start("syft_flwr.emulators.syftbox", options, lambda line: line.startswith("running"))
-        for name, email in zip(self._names(), self._line.participants, strict=True):
+        for name, email in self._line.emails.items():
             # The home of the machine, so that the data folder is ~/SyftBox.
             home = network / email
             config = home / ".syftbox" / "config.json"
@@ -92,7 +89,7 @@ class Stage:
         users = [option for email in self._line.participants for option in ("--user", email)]
         options = ["--tokens", str(self._root / "tokens"), *users]
         ready = json.loads(self._start("syft_flwr.emulators.gdrive", options, lambda line: line.startswith("{")))
-        for name, email in zip(self._names(), self._line.participants, strict=True):
+        for name, email in self._line.emails.items():
             home = self._root / "machines" / email
             token = home / ".syft_flwr" / email / "gdrive_token.json"
             token.parent.mkdir(parents=True, mode=0o700)
