@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -142,7 +143,12 @@ class Terminal:
         return self._scripts / f"{self._started}.out"
 
     def _groups(self) -> set[int]:
-        return {os.getpgid(child.pid) for child in psutil.Process(self._bash.pid).children()}
+        found = set()
+        for child in psutil.Process(self._bash.pid).children():
+            # A child can end between the list and the question.
+            with suppress(ProcessLookupError):
+                found.add(os.getpgid(child.pid))
+        return found
 
     def _say(self, commands: str) -> None:
         assert self._bash.stdin
