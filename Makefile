@@ -103,7 +103,8 @@ format: $(STAMP)
 # Large models, hostile envelopes of the largest size, floods of files, whole local runs, their network calls, the notebooks, and
 # the examples that need no more packages.
 LARGE := tests/e2e/test_connections.py tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_notebooks.py \
-	tests/e2e/test_simulation.py tests/e2e/test_simulation_records.py tests/faults/floods tests/fuzz/test_largest.py tests/examples
+	$(wildcard tests/e2e/test_simulation*.py) tests/e2e/test_status.py tests/faults/floods tests/faults/test_resumed_random.py \
+	tests/fuzz/test_largest.py tests/examples
 # Most tests wait for processes, so two cores can run four at a time. Their files are in memory, if the machine has enough.
 TEST_PROCESSES ?= 4
 # Each of these has a target of its own.
@@ -117,7 +118,7 @@ test: $(STAMP)
 docs-test: $(STAMP)
 	$(BIN)/pytest tests/docs -n 3 --dist worksteal
 
-# Takes three minutes.
+# Takes five minutes.
 test-large: $(STAMP)
 	$(BIN)/pytest $(LARGE) -n 2 --dist worksteal
 
